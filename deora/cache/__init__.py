@@ -1,0 +1,1 @@
+"""Copies that may be lost. `memory` is the first tier, one in each worker."""

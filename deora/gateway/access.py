@@ -1,0 +1,80 @@
+"""Who may do what: bearer tokens and their scopes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable
+from enum import IntEnum
+from typing import Final, Protocol
+
+from deora.errors import Problem
+
+_PREFIX: Final = b"bearer "
+
+
+class Scope(IntEnum):
+    """Each includes those below it."""
+
+    NONE = 0
+    READ = 1
+    WRITE = 2
+    ADMIN = 3
+
+
+class Token(Protocol):
+    """A token of security.json: its name, its hash (`sha256:` and 64 hex digits), its scope."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+
+
+class Access:
+    """The tokens of an instance. Without any, which is allowed on loopback only, every scope is open."""
+
+    def __init__(self, tokens: Iterable[Token]) -> None:
+        self._tokens = [(token.hash.removeprefix("sha256:"), Scope[token.scope.upper()]) for token in tokens]
+        # What a header came to, so that a till's token is hashed once and not for each request. Bounded.
+        self._known: dict[bytes, Scope] = {}
+
+    def scope_of(self, authorization: bytes | None) -> Scope:
+        """The scope of an Authorization header. Raises Problem (401) for one that no token matches."""
+        if not self._tokens:
+            return Scope.ADMIN
+        if authorization is None:
+            return Scope.NONE
+        known = self._known.get(authorization)
+        if known is not None:
+            return known
+        if authorization[: len(_PREFIX)].lower() != _PREFIX:
+            raise Problem("unauthorized", "the Authorization header must be `Bearer TOKEN`")
+        digest = hashlib.sha256(authorization[len(_PREFIX) :].strip()).hexdigest()
+        found = Scope.NONE
+        for stored, scope in self._tokens:
+            # All are compared, each in constant time: neither the time nor the order tells anything.
+            if hmac.compare_digest(stored, digest):
+                found = scope
+        if found is Scope.NONE:
+            raise Problem("unauthorized", "no such token", hint="tokens are listed by name in security.json")
+        if len(self._known) < 1024:
+            self._known[authorization] = found
+        return found
+
+
+def require(scope: int, needed: Scope) -> None:
+    """Raises Problem where `scope` does not include `needed`."""
+    if scope >= needed:
+        return
+    if scope == Scope.NONE:
+        raise Problem(
+            "unauthorized",
+            "this instance has tokens; send one as `Authorization: Bearer TOKEN`",
+            hint="an administrator adds tokens to security.json",
+        )
+    raise Problem(
+        "forbidden", f"this needs the scope {needed.name.lower()}; the token has {Scope(scope).name.lower()}"
+    )

@@ -1,0 +1,109 @@
+"""Which worker takes the next request. Pure: servers in, a slot out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A worker that can take requests. `weight` for `weighted`, `priority` (1 first) for `failover`."""
+
+    slot: str
+    weight: int
+    priority: int
+
+
+class Balancer(Protocol):
+    """A way to spread requests. It is told which servers are up and asked for one at a time."""
+
+    def update(self, servers: list[Server]) -> None:
+        """These servers are up now."""
+
+    def pick(self, avoid: str | None = None) -> str | None:
+        """The slot of the next request, not `avoid` where another is up; None where none is up."""
+
+
+class Weighted:
+    """Smooth weighted round robin: each pick adds every server's weight to its balance, takes the richest, and makes
+    it pay the sum. So 70/30 gives a repeating pattern without bursts, and exactly 7 of 10 picks.
+
+    The pattern repeats after sum/gcd picks at most, so it is worked out once for each set of servers.
+    """
+
+    def __init__(self) -> None:
+        self._pattern: list[str] = []
+        self._position = 0
+
+    def update(self, servers: list[Server]) -> None:
+        """See `Balancer.update`."""
+        self._pattern = smooth_pattern(servers)
+        self._position = 0
+
+    def pick(self, avoid: str | None = None) -> str | None:
+        """See `Balancer.pick`."""
+        pattern = self._pattern
+        if not pattern:
+            return None
+        for _ in range(len(pattern)):
+            slot = pattern[self._position]
+            self._position += 1
+            if self._position == len(pattern):
+                self._position = 0
+            if slot != avoid:
+                return slot
+        return avoid
+
+
+class RoundRobin(Weighted):
+    """One after the other."""
+
+    def update(self, servers: list[Server]) -> None:
+        """See `Balancer.update`."""
+        super().update([Server(server.slot, 1, server.priority) for server in servers])
+
+
+class Failover:
+    """All requests to the server of the best priority that is up; the next one only while it is not."""
+
+    def __init__(self) -> None:
+        self._order: list[str] = []
+
+    def update(self, servers: list[Server]) -> None:
+        """See `Balancer.update`."""
+        self._order = [server.slot for server in sorted(servers, key=lambda server: (server.priority, server.slot))]
+
+    def pick(self, avoid: str | None = None) -> str | None:
+        """See `Balancer.pick`."""
+        for slot in self._order:
+            if slot != avoid:
+                return slot
+        return self._order[0] if self._order else None
+
+
+def smooth_pattern(servers: list[Server]) -> list[str]:
+    """One period of smooth weighted round robin; servers of weight 0 only where no other is up."""
+    weighted = [server for server in servers if server.weight > 0] or [
+        Server(server.slot, 1, server.priority) for server in servers
+    ]
+    total = sum(server.weight for server in weighted)
+    balance = dict.fromkeys((server.slot for server in weighted), 0)
+    pattern: list[str] = []
+    for _ in range(total):
+        for server in weighted:
+            balance[server.slot] += server.weight
+        richest = max(weighted, key=lambda server: balance[server.slot])
+        balance[richest.slot] -= total
+        pattern.append(richest.slot)
+        if not any(balance.values()):
+            break
+    return pattern
+
+
+MODES: dict[str, type[Weighted] | type[RoundRobin] | type[Failover]] = {
+    "weighted": Weighted,
+    "round_robin": RoundRobin,
+    "failover": Failover,
+}
+"""The modes of loadbalancer.json that this DEORA has."""

@@ -1,0 +1,382 @@
+"""One request from its pick to its answer, through whatever dies on the way.
+
+    AT_WORKER --ANSWER--------------------------------------------> answered
+        |  \\--COMMIT--> AT_STORE --RESULT--> answered, or AWAITING (`Prefer: wait`) --replicated or late--> answered
+        |                   ^  |
+        |  worker lost      |  | store lost: sent again to the next store, marked RESENT
+        v                   |  v
+    WAITING (no worker up) -+  WAITING_FOR_STORE
+
+A request is kept, with the bytes that came, until it is answered. Once its writes have gone to a store it is never given
+to a worker again: the next store judges the same writes by the same key.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any, Final
+from urllib.parse import quote
+
+import orjson
+
+from deora.errors import Problem
+from deora.gateway.balancer import Balancer, Server
+from deora.gateway.server import Incoming
+from deora.observe.metrics import Metrics
+from deora.wire.answers import answer, problem_answer
+from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, Frame, Kind, encode, unpack
+from deora.wire.link import Link
+
+FLAG_RESENT: Final = 1
+RUN_SHIFT: Final = 32
+SUPERVISOR: Final = b"supervisor"
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker that is up. `held` are the requests that it has, in the order in which they were sent."""
+
+    slot: str
+    role: bytes
+    generation: int
+    link: Link
+    held: dict[int, Request] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Request:
+    """A request on its way. `commit` is the body of its COMMIT once its worker has answered with one."""
+
+    id: int
+    incoming: Incoming
+    request_id: bytes
+    started_s: float
+    server: bytes = SUPERVISOR
+    slot: str = "supervisor"
+    deaths: int = 0
+    commit: bytes | None = None
+    wait_s: int = 0
+    deadline_s: float = 0.0
+    result: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a request may take in all, and how many workers it may end."""
+
+    request_timeout_s: float
+    max_retries: int
+
+
+Local = Callable[[Incoming], tuple[int, bytes, bytes] | bytes | None]
+"""Answers what the supervisor answers itself: (status, content type, content); or the body of a COMMIT that changes the
+queue; or None where a worker is to take the request."""
+
+
+class Dispatch:
+    """The table of requests. Implements `gateway.server.Front`."""
+
+    def __init__(
+        self,
+        balancer: Balancer,
+        patience: Patience,
+        metrics: Metrics,
+        now_s: Callable[[], float],
+        local: Local,
+    ) -> None:
+        self._balancer = balancer
+        self._patience = patience
+        self._metrics = metrics
+        self._now_s = now_s
+        self._local = local
+        self._workers: dict[str, Worker] = {}
+        self._store: Link | None = None
+        # Run and count together name a request for ever: a later supervisor must not reuse what a store remembers.
+        self.run = int.from_bytes(os.urandom(4), "big") & 0x7FFF_FFFF
+        self._ids = count(1)
+        self._at_store: dict[int, Request] = {}
+        self._waiting: deque[Request] = deque()
+        self._awaiting: dict[int, list[Request]] = {}
+
+    # -- figures
+
+    def inflight(self, slot: str) -> int:
+        """Requests that a worker holds."""
+        worker = self._workers.get(slot)
+        return len(worker.held) if worker is not None else 0
+
+    def open_requests(self) -> int:
+        """All requests that have no answer yet."""
+        held = sum(len(worker.held) for worker in self._workers.values())
+        return held + len(self._at_store) + len(self._waiting) + sum(len(some) for some in self._awaiting.values())
+
+    @property
+    def has_workers(self) -> bool:
+        """Whether any worker is up."""
+        return bool(self._workers)
+
+    @property
+    def has_store(self) -> bool:
+        """Whether a store is up."""
+        return self._store is not None
+
+    # -- requests in
+
+    def next_request_id(self) -> bytes:
+        """An X-Request-Id."""
+        return b"%x-%x" % (self.run, next(self._ids))
+
+    def accept(self, incoming: Incoming) -> None:
+        """See `gateway.server.Front`."""
+        number = next(self._ids)
+        ident = self.run << RUN_SHIFT | number
+        request_id = incoming.fields.get(b"x-request-id")
+        if request_id is None:
+            request_id = incoming.fields[b"x-request-id"] = b"%x-%x" % (self.run, number)
+        request = Request(ident, incoming, request_id, self._now_s())
+        if incoming.problem is not None:
+            self._refuse(request, incoming.problem)
+            return
+        try:
+            local = self._local(incoming)
+        except Problem as problem:
+            self._refuse(request, problem)
+            return
+        if local is None:
+            self._to_worker(request)
+        elif isinstance(local, bytes):
+            request.commit = local
+            self._to_store(request)
+        else:
+            status, content_type, content = local
+            self._finish(
+                request,
+                status,
+                answer(
+                    status,
+                    content,
+                    server=SUPERVISOR,
+                    request_id=request_id,
+                    content_type=content_type,
+                    headers=b"Cache-Control: no-store\r\n",
+                    close=incoming.close,
+                    head=incoming.head,
+                ),
+            )
+
+    def _to_worker(self, request: Request, avoid: str | None = None) -> None:
+        slot = self._balancer.pick(avoid)
+        if slot is None:
+            self._waiting.append(request)
+            return
+        worker = self._workers[slot]
+        worker.held[request.id] = request
+        request.server = worker.role
+        request.slot = slot
+        incoming = request.incoming
+        head = b"%b %b" % (incoming.method, incoming.target)
+        for name, value in incoming.fields.items():
+            head += b"\n%b:%b" % (name, value)
+        flags = incoming.scope | (FLAG_CLOSE if incoming.close else 0) | (FLAG_HEAD if incoming.head else 0)
+        worker.link.send(
+            encode(
+                Kind.REQUEST,
+                request.id,
+                head + incoming.content,
+                flags=flags,
+                aux=len(head),
+                generation=worker.generation,
+            )
+        )
+
+    def _to_store(self, request: Request, *, resent: bool = False) -> None:
+        assert request.commit is not None
+        self._at_store[request.id] = request
+        if self._store is not None:
+            flags = FLAG_RESENT if resent else 0
+            self._store.send(encode(Kind.COMMIT, request.id, request.commit, flags=flags, aux=request.wait_s))
+
+    # -- frames from workers and store
+
+    def on_answer(self, worker: Worker, frame: Frame) -> None:
+        """A worker's ANSWER: the HTTP answer as it goes to the client."""
+        _, _, status, generation, ident, body = frame
+        request = worker.held.pop(ident, None)
+        if request is not None and generation == worker.generation:
+            self._finish(request, status, body)
+
+    def on_commit(self, worker: Worker, frame: Frame) -> None:
+        """A worker's COMMIT: the request now belongs to the store."""
+        _, _, wait_s, generation, ident, body = frame
+        request = worker.held.pop(ident, None)
+        if request is not None and generation == worker.generation:
+            request.commit = body
+            request.wait_s = wait_s
+            self._to_store(request)
+
+    def on_result(self, frame: Frame) -> None:
+        """The store's RESULT: what became of a COMMIT."""
+        _, _, status, _, ident, body = frame
+        request = self._at_store.pop(ident, None)
+        if request is None:
+            return
+        if status >= 400:
+            self._refuse(request, Problem.from_wire(unpack(body)))
+            return
+        parts: Any = unpack(body)
+        if isinstance(parts, dict):
+            self._reply_json(request, status, parts)
+        elif request.wait_s:
+            request.deadline_s = self._now_s() + request.wait_s
+            request.result = parts
+            self._awaiting.setdefault(parts[1], []).append(request)
+        else:
+            self._reply_write(request, parts, b"pending")
+
+    def on_replicated(self, commits: list[tuple[int, bool]]) -> None:
+        """The primary upstream has these commits (True), or has refused them (False)."""
+        for commit, applied in commits:
+            for request in self._awaiting.pop(commit, []):
+                self._end_wait(request, applied=applied)
+
+    def _end_wait(self, request: Request, *, applied: bool) -> None:
+        if not applied:
+            request.result[0] = 202
+        self._reply_write(request, request.result, b"done" if applied else b"pending")
+
+    # -- children come and go
+
+    def worker_up(self, worker: Worker, servers: list[Server]) -> None:
+        """A worker said HELLO; `servers` are all that are up now."""
+        self._workers[worker.slot] = worker
+        self._balancer.update(servers)
+        waiting, self._waiting = self._waiting, deque()
+        for request in waiting:
+            self._to_worker(request)
+
+    def worker_lost(self, slot: str, servers: list[Server]) -> None:
+        """A worker ended: what it held goes to others, or is given up where it has ended too many."""
+        worker = self._workers.pop(slot, None)
+        self._balancer.update(servers)
+        if worker is None:
+            return
+        for request in worker.held.values():
+            request.deaths += 1
+            if request.deaths > self._patience.max_retries:
+                self._refuse(
+                    request,
+                    Problem(
+                        "worker-lost",
+                        f"{request.deaths} workers ended while they held the request"
+                        f" {request.incoming.method.decode()} {request.incoming.target.decode('latin-1')}",
+                        hint="the log says how they ended; do not repeat the request as it is",
+                        fields={"requestId": request.request_id.decode()},
+                    ),
+                )
+            else:
+                self._to_worker(request, avoid=slot)
+
+    def store_up(self, link: Link) -> None:
+        """A store said HELLO: what the last one may not have committed is sent to it, and it judges by the keys."""
+        self._store = link
+        for request in list(self._at_store.values()):
+            self._to_store(request, resent=True)
+
+    def store_lost(self) -> None:
+        """The store ended. Its commits wait for the next one."""
+        self._store = None
+
+    # -- time
+
+    def sweep(self) -> None:
+        """Answers what has waited long enough. Called a few times a second."""
+        now_s = self._now_s()
+        oldest_s = now_s - self._patience.request_timeout_s
+        for commit, requests in list(self._awaiting.items()):
+            late = [request for request in requests if request.deadline_s <= now_s]
+            for request in late:
+                requests.remove(request)
+                self._end_wait(request, applied=False)
+            if not requests:
+                del self._awaiting[commit]
+        late_here = [request for request in self._waiting if request.started_s < oldest_s]
+        for request in late_here:
+            self._waiting.remove(request)
+            self._refuse(request, self._late("no worker is up"))
+        for request in [request for request in self._at_store.values() if request.started_s < oldest_s]:
+            del self._at_store[request.id]
+            self._refuse(request, self._late("the store has not confirmed the write"))
+        for worker in self._workers.values():
+            for request in [request for request in worker.held.values() if request.started_s < oldest_s]:
+                del worker.held[request.id]
+                self._refuse(request, self._late("the worker has not answered"))
+
+    def _late(self, reason: str) -> Problem:
+        return Problem(
+            "unavailable",
+            f"{reason} within {self._patience.request_timeout_s:g} s",
+            hint="repeat the request with the same Idempotency-Key: if it took effect, you get its first answer",
+            retry_after_s=2,
+        )
+
+    # -- answers out
+
+    def _reply_write(self, request: Request, parts: list[Any], replication: bytes) -> None:
+        status, _, version, path, body = parts
+        headers = b""
+        if version is not None:
+            headers = b'ETag: "%b"\r\n' % version.encode()
+            if status == 201:
+                headers += b"Location: /v1/documents/%b\r\n" % _quote(path)
+        content = b'%b,"replication":"%b"}' % (body, replication)
+        self._finish(
+            request,
+            status,
+            answer(
+                status,
+                content,
+                server=request.server,
+                request_id=request.request_id,
+                headers=headers,
+                close=request.incoming.close,
+            ),
+        )
+
+    def _reply_json(self, request: Request, status: int, members: dict[str, Any]) -> None:
+        self._finish(
+            request,
+            status,
+            answer(
+                status,
+                orjson.dumps(members),
+                server=request.server,
+                request_id=request.request_id,
+                close=request.incoming.close,
+            ),
+        )
+
+    def _refuse(self, request: Request, problem: Problem) -> None:
+        incoming = request.incoming
+        self._finish(
+            request,
+            problem.status,
+            problem_answer(
+                problem,
+                server=request.server,
+                request_id=request.request_id,
+                close=incoming.close,
+                head=incoming.head,
+            ),
+        )
+
+    def _finish(self, request: Request, status: int, answer_bytes: bytes) -> None:
+        self._metrics.answered(request.slot, status, self._now_s() - request.started_s)
+        request.incoming.connection.send(answer_bytes, close=request.incoming.close)
+
+
+def _quote(path: str) -> bytes:
+    return quote(path).encode()

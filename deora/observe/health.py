@@ -1,0 +1,247 @@
+"""What the figures mean: healthy, degraded or down. Pure: a snapshot in, JSON members out.
+
+    healthy   everything that is configured is there
+    degraded  requests are served, but something is out: a worker, the store, the replayer, an upstream
+    down      no request can be served: no worker is up
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+HEALTHY: Final = "healthy"
+DEGRADED: Final = "degraded"
+DOWN: Final = "down"
+
+# Below this the disk counts as unhealthy. operations.json's alerts.disk_free is the same figure, for the alert.
+LOW_DISK_BYTES: Final = 500 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker's row of status."""
+
+    slot: str
+    role: str
+    pid: int | None
+    state: str
+    uptime_s: float
+    restarts: int
+    cpu_percent: float | None
+    memory_bytes: int | None
+    requests_per_s: float
+    p99_ms: float | None
+    inflight: int
+    latency_ms: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """The row of a process that is no worker."""
+
+    name: str
+    pid: int | None
+    state: str
+    uptime_s: float
+    restarts: int
+    memory_bytes: int | None
+    latency_ms: float | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamState:
+    """An upstream's row of status. `label` is its name among the services: its type."""
+
+    name: str
+    label: str
+    type: str
+    state: str
+    breaker: str
+    failures: int
+    threshold: int
+    latency_ms: float | None
+    pending: int
+    oldest_s: int | None
+    last_error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All that health and status are worked out from. Sizes are bytes, times seconds."""
+
+    version: str
+    node: str
+    server_id: str
+    pid: int
+    timestamp: str
+    uptime_s: float
+    workers: list[WorkerState]
+    processes: list[ProcessState]
+    upstreams: list[UpstreamState]
+    queue: dict[str, Any]
+    disk_free_bytes: int | None = None
+    disk_total_bytes: int | None = None
+    memory_available_bytes: int | None = None
+    cache: dict[str, Any] = field(default_factory=dict)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
+
+
+def services(snapshot: Snapshot) -> dict[str, bool]:
+    """Service -> whether it is there. A role is there while one of its workers is; an upstream while its breaker is
+    CLOSED. Upstreams go by their type, since `primary` and `secondary` are the workers' roles."""
+    found: dict[str, bool] = {}
+    for worker in snapshot.workers:
+        found[worker.role] = found.get(worker.role, False) or worker.state == "up"
+    for process in snapshot.processes:
+        if process.name != "zygote":
+            found[process.name] = process.state == "up"
+    for upstream in snapshot.upstreams:
+        found[upstream.label] = upstream.breaker == "CLOSED" and upstream.state != "stopped"
+    return found
+
+
+def verdict(snapshot: Snapshot) -> str:
+    """healthy, degraded or down."""
+    if not any(worker.state == "up" for worker in snapshot.workers):
+        return DOWN
+    every_worker = all(worker.state == "up" for worker in snapshot.workers)
+    return HEALTHY if every_worker and all(services(snapshot).values()) else DEGRADED
+
+
+def health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
+    """HTTP status and members of `GET /health`."""
+    status = verdict(snapshot)
+    found = services(snapshot)
+    members = {
+        "status": status,
+        "timestamp": snapshot.timestamp,
+        "serverId": snapshot.server_id,
+        "uptime": round(snapshot.uptime_s, 1),
+        "services": found,
+        "batchWriterLeader": found.get("replayer", False),
+    }
+    reasons = {
+        child.slot if isinstance(child, WorkerState) else child.name: child.reason
+        for child in (*snapshot.workers, *snapshot.processes)
+        if child.reason is not None
+    }
+    if reasons:
+        members["reasons"] = reasons
+    return (503 if status == DOWN else 200), members
+
+
+def detailed(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
+    """HTTP status and members of `GET /health/detailed`."""
+    checks: list[dict[str, Any]] = []
+
+    def add(name: str, healthy: bool, latency_ms: float | None, detail: str) -> None:
+        latency_ms = round(latency_ms, 3) if latency_ms is not None else None
+        checks.append({"name": name, "healthy": healthy, "latency_ms": latency_ms, "detail": detail})
+
+    for worker in snapshot.workers:
+        add(worker.slot, worker.state == "up", worker.latency_ms, worker.reason or worker.state)
+    for process in snapshot.processes:
+        add(process.name, process.state == "up", process.latency_ms, process.reason or process.state)
+    for upstream in snapshot.upstreams:
+        detail = f"{upstream.type}, breaker {upstream.breaker}, {upstream.pending} waiting"
+        if upstream.last_error is not None:
+            detail += f": {upstream.last_error}"
+        healthy = upstream.breaker == "CLOSED" and upstream.state != "stopped"
+        add(f"upstream-{upstream.name}", healthy, upstream.latency_ms, detail)
+    if snapshot.disk_free_bytes is not None:
+        free = snapshot.disk_free_bytes
+        add("disk", free >= LOW_DISK_BYTES, None, f"{free} bytes free of {snapshot.disk_total_bytes}")
+    if snapshot.memory_available_bytes is not None:
+        available = snapshot.memory_available_bytes
+        add("memory", available >= 64 * 1024 * 1024, None, f"{available} bytes available")
+    add("clock", _year_is_plausible(snapshot.timestamp), None, f"this box says {snapshot.timestamp}")
+    all_healthy = all(check["healthy"] for check in checks)
+    status = verdict(snapshot)
+    if status == HEALTHY and not all_healthy:
+        status = DEGRADED
+    return (200 if status == HEALTHY else 503), {"status": status, "checks": checks}
+
+
+def _year_is_plausible(timestamp: str) -> bool:
+    # No release of DEORA ran before 2026; a box without a battery clock wakes in 1970 or at its image's date.
+    return "2026" <= timestamp[:4] < "2038"
+
+
+def api_health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
+    """HTTP status and members of `GET /api/health`: the primary upstream, in the words of a database pool."""
+    upstream = snapshot.upstreams[0]
+    status = verdict(snapshot)
+    connected = upstream.breaker == "CLOSED" and upstream.state == "up"
+    active = 1 if connected and snapshot.queue["inflight"] else 0
+    members = {
+        "ok": status != DOWN,
+        "status": status,
+        "database": {
+            "connected": connected,
+            "totalConnections": int(connected),
+            "idleConnections": int(connected) - active,
+            "activeConnections": active,
+            "waitingQueue": upstream.pending,
+            "status": upstream.state,
+        },
+        "circuitBreaker": {
+            "state": upstream.breaker,
+            "failureCount": upstream.failures,
+            "threshold": upstream.threshold,
+        },
+        "uptime": round(snapshot.uptime_s, 1),
+    }
+    return (503 if status == DOWN else 200), members
+
+
+def status_document(snapshot: Snapshot) -> dict[str, Any]:
+    """The members of `GET /status`."""
+    return {
+        "status": verdict(snapshot),
+        "version": snapshot.version,
+        "node": snapshot.node,
+        "supervisor": {"pid": snapshot.pid, "uptime_s": round(snapshot.uptime_s, 1)},
+        "workers": [_row(worker) for worker in snapshot.workers],
+        "processes": [_row(process) for process in snapshot.processes],
+        "upstreams": [
+            {
+                "name": upstream.name,
+                "type": upstream.type,
+                "state": upstream.state,
+                "breaker": upstream.breaker,
+                "latency_ms": upstream.latency_ms,
+                "pending": upstream.pending,
+                "oldest_s": upstream.oldest_s,
+                "last_error": upstream.last_error,
+            }
+            for upstream in snapshot.upstreams
+        ],
+        "queue": {name: snapshot.queue[name] for name in QUEUE_MEMBERS},
+        "cache": snapshot.cache,
+        "alerts": snapshot.alerts,
+    }
+
+
+QUEUE_MEMBERS: Final = (
+    "pending",
+    "inflight",
+    "dead",
+    "oldest_s",
+    "in_per_s",
+    "out_per_s",
+    "drain_eta_s",
+    "paused",
+)
+
+
+def _row(child: WorkerState | ProcessState) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for name in type(child).__dataclass_fields__:
+        if name not in ("latency_ms", "reason"):
+            row[name] = getattr(child, name)
+    if child.reason is not None:
+        row["reason"] = child.reason
+    return row

@@ -1,0 +1,161 @@
+"""Logs: JSON lines, so that no value can forge one; to the console and to `logs/app.log`.
+
+The file is written by a thread of its own: a disk that hangs must not stop a loop that serves requests. Every process
+appends whole lines to the same file; whoever sees it full renames it under a lock.
+"""
+
+from __future__ import annotations
+
+import atexit
+import fcntl
+import json
+import logging
+import os
+import queue
+import sys
+import time
+from logging.handlers import QueueHandler, QueueListener
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+MAX_FIELD_CHARACTERS: Final = 4096
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class LoggerConfig(Protocol):
+    """What `logger.json` says."""
+
+    @property
+    def level(self) -> str: ...
+    @property
+    def outputs(self) -> Any: ...
+    @property
+    def dir(self) -> str: ...
+    @property
+    def max_file_size(self) -> int: ...
+    @property
+    def keep(self) -> int: ...
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, process, logger, message, and what was given as `extra`."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        members: dict[str, Any] = {
+            "time": _time_text(record.created),
+            "level": record.levelname.lower(),
+            "process": self._process,
+            "pid": record.process,
+            "logger": record.name,
+            "message": record.getMessage()[:MAX_FIELD_CHARACTERS],
+        }
+        members.update(extras(record))
+        if record.exc_info:
+            members["exception"] = self.formatException(record.exc_info)[-MAX_FIELD_CHARACTERS:]
+        return json.dumps(members, ensure_ascii=False, default=str)
+
+
+class ConsoleLines(logging.Formatter):
+    """The same for a person at a terminal; control characters are escaped there too."""
+
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = process
+
+    def format(self, record: logging.LogRecord) -> str:
+        more = " ".join(f"{name}={value}" for name, value in extras(record).items() if value is not None)
+        text = f"{_time_text(record.created)[11:23]} {record.levelname.lower():7} {self._process:9} {record.getMessage()}"
+        line = f"{text}  {more}" if more else text
+        if record.exc_info:
+            line += " " + self.formatException(record.exc_info)
+        return line.encode("unicode_escape", "backslashreplace").decode().replace("\\n", "\n    ")
+
+
+class AppendFile(logging.Handler):
+    """Appends lines to a file that several processes share; at `max_bytes` it becomes `NAME.1`, and so on to `keep`."""
+
+    def __init__(self, path: Path, max_bytes: int, keep: int) -> None:
+        super().__init__()
+        self._path = path
+        self._max_bytes = max_bytes
+        self._keep = keep
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._rotate_if_full()
+            os.write(self._descriptor, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+        except OSError:
+            self.handleError(record)
+
+    def _rotate_if_full(self) -> None:
+        ours = os.fstat(self._descriptor)
+        if ours.st_nlink and ours.st_size < self._max_bytes:
+            return
+        with open(self._path.with_name(".rotate"), "w", encoding="ascii") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # Another process may have renamed it while this one waited for the lock.
+            if self._path.exists() and self._path.stat().st_size >= self._max_bytes:
+                for number in range(self._keep - 1, 0, -1):
+                    older = self._path.with_name(f"{self._path.name}.{number}")
+                    if older.exists():
+                        older.rename(self._path.with_name(f"{self._path.name}.{number + 1}"))
+                self._path.rename(self._path.with_name(f"{self._path.name}.1"))
+            os.close(self._descriptor)
+            self._descriptor = self._open()
+
+
+def extras(record: logging.LogRecord) -> dict[str, Any]:
+    """What was given as `extra`, each value cut to MAX_FIELD_CHARACTERS."""
+    found = {}
+    for name, value in vars(record).items():
+        if name not in _STANDARD:
+            found[name] = value[:MAX_FIELD_CHARACTERS] if isinstance(value, str) else value
+    return found
+
+
+def configure(process: str, config: LoggerConfig, data: Path) -> None:
+    """Sets up the root logger of this process. `process` names it in each line; `data` is where `logs/` lies."""
+    root = logging.getLogger()
+    root.setLevel(config.level.upper())
+    root.handlers.clear()
+    if "console" in config.outputs:
+        console = logging.StreamHandler(sys.stderr)
+        console.setFormatter(ConsoleLines(process) if sys.stderr.isatty() else JsonLines(process))
+        root.addHandler(console)
+    if "file" in config.outputs:
+        _add_file(root, process, config, data)
+
+
+def _add_file(root: logging.Logger, process: str, config: LoggerConfig, data: Path) -> None:
+    folder = data / config.dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = AppendFile(folder / "app.log", config.max_file_size, config.keep)
+    except OSError as error:
+        root.warning("no log file can be written: %s", error)
+        return
+    file.setFormatter(JsonLines(process))
+    lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+    # The record itself is queued: the queue never leaves this process, and formatting belongs to its thread.
+    handler = _InProcessQueueHandler(lines)
+    listener = QueueListener(lines, file)  # type: ignore[arg-type]
+    listener.start()
+    atexit.register(listener.stop)
+    root.addHandler(handler)
+
+
+class _InProcessQueueHandler(QueueHandler):
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return record
+
+
+def _time_text(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{int(seconds % 1 * 1000):03d}Z"

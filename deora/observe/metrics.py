@@ -1,0 +1,63 @@
+"""Figures of the requests: counts by slot and status, latencies as histograms and as a recent p99."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+# Seconds. From a cached read to a request that waited for a restart.
+BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+RECENT: Final = 1000
+
+
+@dataclass(slots=True)
+class SlotFigures:
+    """What one slot has answered."""
+
+    codes: dict[int, int] = field(default_factory=dict)
+    buckets: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
+    total: int = 0
+    sum_s: float = 0.0
+    recent_s: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT))
+    last_total: int = 0
+    per_second: float = 0.0
+
+
+class Metrics:
+    """Counts answers. One object for the supervisor, written on the hot path, read by status and metrics."""
+
+    def __init__(self) -> None:
+        self.slots: dict[str, SlotFigures] = {}
+
+    def answered(self, slot: str, status: int, latency_s: float) -> None:
+        """Counts one answer."""
+        figures = self.slots.get(slot)
+        if figures is None:
+            figures = self.slots[slot] = SlotFigures()
+        figures.codes[status] = figures.codes.get(status, 0) + 1
+        figures.buckets[bisect_left(BUCKETS_S, latency_s)] += 1
+        figures.total += 1
+        figures.sum_s += latency_s
+        figures.recent_s.append(latency_s)
+
+    def tick(self, elapsed_s: float) -> None:
+        """Works the rates out again; called about once a second."""
+        for figures in self.slots.values():
+            figures.per_second = (figures.total - figures.last_total) / elapsed_s if elapsed_s > 0 else 0.0
+            figures.last_total = figures.total
+
+    def p99_ms(self, slot: str) -> float | None:
+        """The 99th percentile of the last RECENT answers of a slot, in milliseconds."""
+        figures = self.slots.get(slot)
+        if figures is None or not figures.recent_s:
+            return None
+        ordered = sorted(figures.recent_s)
+        return round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000, 3)
+
+    def errors(self) -> int:
+        """Answers of 500 and above, of all slots."""
+        return sum(
+            number for figures in self.slots.values() for status, number in figures.codes.items() if status >= 500
+        )

@@ -1,0 +1,125 @@
+"""`GET /metrics`: the figures in the text format that Prometheus reads (version 0.0.4). Names start with `deora_`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import accumulate
+
+from deora.observe.health import Snapshot
+from deora.observe.metrics import BUCKETS_S, Metrics
+
+CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
+
+Sample = tuple[str, dict[str, str], float | int]
+
+
+def render(snapshot: Snapshot, metrics: Metrics) -> bytes:
+    """The whole page."""
+    families = [*_requests(metrics), *_processes(snapshot), *_queue(snapshot)]
+    lines: list[str] = []
+    for name, kind, help_text, samples in families:
+        lines.append(f"# HELP {name} {help_text}")
+        lines.append(f"# TYPE {name} {kind}")
+        lines.extend(_line(sample) for sample in samples)
+    return ("\n".join(lines) + "\n").encode()
+
+
+Family = tuple[str, str, str, list[Sample]]
+
+
+def _requests(metrics: Metrics) -> Iterable[Family]:
+    counts: list[Sample] = []
+    latencies: list[Sample] = []
+    for slot, figures in sorted(metrics.slots.items()):
+        for code, number in sorted(figures.codes.items()):
+            counts.append(("deora_requests_total", {"slot": slot, "code": str(code)}, number))
+        bounds = [*(str(bound) for bound in BUCKETS_S), "+Inf"]
+        for bound, number in zip(bounds, accumulate(figures.buckets), strict=True):
+            latencies.append(("deora_request_duration_seconds_bucket", {"slot": slot, "le": bound}, number))
+        latencies.append(("deora_request_duration_seconds_sum", {"slot": slot}, round(figures.sum_s, 6)))
+        latencies.append(("deora_request_duration_seconds_count", {"slot": slot}, figures.total))
+    yield "deora_requests_total", "counter", "Requests answered, by slot and status code.", counts
+    yield "deora_request_duration_seconds", "histogram", "From a request's last byte to its answer.", latencies
+
+
+def _processes(snapshot: Snapshot) -> Iterable[Family]:
+    children = [(worker.slot, worker) for worker in snapshot.workers]
+    everyone = [*children, *((process.name, process) for process in snapshot.processes)]
+    yield (
+        "deora_up",
+        "gauge",
+        "Whether a process serves.",
+        [("deora_up", {"process": name}, int(child.state == "up")) for name, child in everyone],
+    )
+    yield (
+        "deora_restarts_total",
+        "counter",
+        "How often a process was started again.",
+        [("deora_restarts_total", {"process": name}, child.restarts) for name, child in everyone],
+    )
+    yield (
+        "deora_memory_bytes",
+        "gauge",
+        "Resident memory of a process.",
+        [
+            ("deora_memory_bytes", {"process": name}, child.memory_bytes)
+            for name, child in everyone
+            if child.memory_bytes is not None
+        ],
+    )
+    yield (
+        "deora_requests_inflight",
+        "gauge",
+        "Requests that a worker holds.",
+        [("deora_requests_inflight", {"slot": name}, worker.inflight) for name, worker in children],
+    )
+    yield "deora_uptime_seconds", "gauge", "Since the supervisor started.", [
+        ("deora_uptime_seconds", {}, round(snapshot.uptime_s, 1))
+    ]
+
+
+def _queue(snapshot: Snapshot) -> Iterable[Family]:
+    queue = snapshot.queue
+    states: list[Sample] = [
+        ("deora_queue_entries", {"state": state}, queue[state]) for state in ("pending", "inflight", "dead")
+    ]
+    yield "deora_queue_entries", "gauge", "Entries of the outbox by state.", states
+    yield (
+        "deora_queue_priority_entries",
+        "gauge",
+        "Pending and inflight entries by priority.",
+        [("deora_queue_priority_entries", {"priority": level}, n) for level, n in queue["by_priority"].items()],
+    )
+    yield "deora_queue_oldest_seconds", "gauge", "How long the oldest live entry has waited; 0 for none.", [
+        ("deora_queue_oldest_seconds", {}, queue["oldest_s"] or 0)
+    ]
+    yield "deora_queue_accepted_total", "counter", "Entries accepted since the store was made.", [
+        ("deora_queue_accepted_total", {}, queue["accepted"])
+    ]
+    yield (
+        "deora_upstream_up",
+        "gauge",
+        "Whether an upstream's breaker is closed.",
+        [
+            ("deora_upstream_up", {"upstream": each.name, "type": each.type}, int(each.breaker == "CLOSED"))
+            for each in snapshot.upstreams
+        ],
+    )
+    yield (
+        "deora_upstream_pending",
+        "gauge",
+        "Entries that an upstream still lacks.",
+        [("deora_upstream_pending", {"upstream": each.name}, each.pending) for each in snapshot.upstreams],
+    )
+
+
+def _line(sample: Sample) -> str:
+    name, labels, value = sample
+    if not labels:
+        return f"{name} {value}"
+    inner = ",".join(f'{key}="{_escape(text)}"' for key, text in labels.items())
+    return f"{name}{{{inner}}} {value}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")

@@ -1,0 +1,98 @@
+"""The queue as operators read it: entries to JSON. Pure but for the SQL text, which any reading connection may run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgpack
+import orjson
+
+from deora.documents.fields import format_field_path
+from deora.documents.values import timestamp_text
+from deora.documents.writes import Write, decode_writes
+from deora.outbox.states import STORED, State, state_of
+
+_COLUMNS: Final = """e.id, e.state, u.name, e.priority, e.created_us, e.attempts, e.error, e.commit_no, e.payload
+  FROM entries AS e JOIN upstreams AS u ON u.id = e.upstream"""
+
+BATCHES: Final = "SELECT members FROM batches"
+UPSTREAMS: Final = "SELECT id, name FROM upstreams"
+ONE: Final = f"SELECT {_COLUMNS} WHERE e.id = ?"
+LIVE: Final = f"SELECT {_COLUMNS} WHERE e.upstream = ? AND e.state = 0 AND e.id > ? ORDER BY e.id LIMIT ?"
+DEAD: Final = f"SELECT {_COLUMNS} WHERE e.upstream = ? AND e.state = 2 AND e.id > ? ORDER BY e.id LIMIT ?"
+
+# The entries of one document: those that stand in its queues and its dead ones.
+OF_DOCUMENT: Final = f"""SELECT {_COLUMNS} WHERE e.id > ?4 AND e.id IN (
+  SELECT first FROM heads WHERE id = 4 * (SELECT id FROM documents WHERE collection = ?1 AND name = ?2) + ?3
+  UNION ALL SELECT entry FROM followers
+    WHERE head = 4 * (SELECT id FROM documents WHERE collection = ?1 AND name = ?2) + ?3
+  UNION ALL SELECT entry FROM dead_letters
+    WHERE head = 4 * (SELECT id FROM documents WHERE collection = ?1 AND name = ?2) + ?3)
+  ORDER BY e.id LIMIT ?5"""
+
+LISTED: Final = (State.PENDING, State.INFLIGHT, State.DEAD)
+"""The states that a listing knows; done entries are shown one by one, by id, until they are pruned."""
+
+
+def stored_state(row: Sequence[Any]) -> int:
+    """`entries.state` of a row of the statements above."""
+    number: int = row[1]
+    return number
+
+
+def members(rows: Sequence[Sequence[Any]]) -> set[int]:
+    """The entries that are inflight, from the rows of BATCHES."""
+    return {ident for row in rows for ident in msgpack.unpackb(row[0])}
+
+
+def row_state(row: Sequence[Any], inflight: set[int]) -> State:
+    """The state of a row of the statements above."""
+    return state_of(stored_state(row), row[0] in inflight)
+
+
+def is_live(state: State) -> bool:
+    """Whether entries of this state are stored as live."""
+    return STORED[state] == STORED[State.PENDING]
+
+
+def entry_json(row: Sequence[Any], inflight: set[int]) -> dict[str, Any]:
+    """An entry as `GET /v1/queue/entries` shows it, with its commit."""
+    ident, _, upstream, priority, created_us, attempts, error, commit_no, payload = row
+    return {
+        "id": ident,
+        "state": row_state(row, inflight).value,
+        "upstream": upstream,
+        "priority": priority,
+        "created": timestamp_text(created_us),
+        "commit": commit_no,
+        "writes": [write_json(write) for write in decode_writes(payload)],
+        "attempts": attempts,
+        "error": error,
+    }
+
+
+def write_json(write: Write) -> dict[str, Any]:
+    """A write in the form of `POST /v1/documents:commit`; an update shows its operators as they will be sent."""
+    members: dict[str, Any] = {"path": write.path}
+    if write.op == "update":
+        members["data"] = update_json(write.data or b"[]")
+        if write.upsert:
+            members["upsert"] = True
+    elif write.data is not None:
+        members["data"] = orjson.Fragment(write.data)
+    return {write.op: members}
+
+
+def update_json(data: bytes) -> dict[str, Any]:
+    """The flat object of a PATCH, from its packed form."""
+    shown: dict[str, Any] = {}
+    for segments, operator, operand in orjson.loads(data):
+        name = format_field_path(segments)
+        if operator == "value":
+            shown[name] = operand
+        elif operator in ("delete", "serverTimestamp"):
+            shown[name] = {f"${operator}": True}
+        else:
+            shown[name] = {f"${operator}": operand}
+    return shown

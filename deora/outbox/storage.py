@@ -1,0 +1,337 @@
+"""The outbox in SQLite: enqueue, claim, settle. All of it runs inside the store's transaction, which it never ends.
+
+`Outbox` keeps one row of figures for each upstream in memory and writes it with each `flush`. If a transaction fails
+the process ends (a commit error means "unknown"), so memory can never drift from the file.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgpack
+import orjson
+
+from deora.outbox.heads import Queues, decode_heads, encode_heads, head_id
+from deora.outbox.selection import Entry, Front, Limits, select
+from deora.outbox.statements import SQL
+from deora.outbox.states import State
+
+# What an entry takes on disk beside its payload: its row's other columns, its place in the index, its queue's row with
+# its index. Measured over 1,000,000 entries of 300 bytes (bench/claim.py prints the file's size).
+OVERHEAD_BYTES: Final = 110
+
+
+@dataclass(slots=True)
+class Upstream:
+    """The outbox's figures of one upstream; `pending` counts inflight entries too."""
+
+    id: int
+    name: str
+    paused: bool
+    seq: int
+    batch_id: str
+    number: int
+    pending: int
+    dead: int
+    done: int
+    live_bytes: int
+    done_bytes: int
+    by_priority: dict[int, int]
+    inflight: int = 0
+    claims: int = 0
+    changed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A persisted batch: its members never change until it is settled or split."""
+
+    id: str
+    attempts: int
+    entries: list[Entry]
+
+
+@dataclass(slots=True)
+class _Row:
+    """A row of `batches`."""
+
+    id: str
+    upstream: int
+    position: int
+    attempts: int
+    members: list[int] = field(default_factory=list)
+
+
+class Outbox:
+    """Entries, queues and batches of all upstreams."""
+
+    def __init__(self, db: sqlite3.Connection, names: list[str], new_batch_id: Callable[[], str]) -> None:
+        self._db = db
+        self._new_batch_id = new_batch_id
+        self.queues = Queues(db)
+        self._entries: list[tuple[Any, ...]] = []
+        self.upstreams = self._load_upstreams(names)
+        self._batches: dict[str, _Row] = {}
+        self._load_batches()
+
+    def _load_upstreams(self, names: list[str]) -> dict[str, Upstream]:
+        rows = {row[1]: row for row in self._db.execute(SQL["upstream_rows"])}
+        for name in names:
+            if name not in rows:
+                ident = max((row[0] for row in rows.values()), default=-1) + 1
+                self._db.execute(SQL["add_upstream"], (ident, name))
+                rows[name] = (ident, name, 0, 0, "", 0, 0, 0, 0, 0, 0, "{}")
+        return {
+            name: Upstream(
+                rows[name][0],
+                name,
+                bool(rows[name][2]),
+                *rows[name][3:11],
+                {int(level): count for level, count in orjson.loads(rows[name][11]).items()},
+            )
+            for name in names
+        }
+
+    def _load_batches(self) -> None:
+        by_id = {upstream.id: upstream for upstream in self.upstreams.values()}
+        for ident, upstream, position, attempts, members in self._db.execute(SQL["batches"]):
+            row = _Row(ident, upstream, position, attempts, msgpack.unpackb(members))
+            self._batches[ident] = row
+            if upstream in by_id:
+                by_id[upstream].inflight += len(row.members)
+
+    @property
+    def database(self) -> sqlite3.Connection:
+        """The store's connection, within its transaction."""
+        return self._db
+
+    # -- figures
+
+    def live_entries(self) -> int:
+        """Pending, inflight and dead entries of all upstreams."""
+        return sum(upstream.pending + upstream.dead for upstream in self.upstreams.values())
+
+    def live_bytes(self) -> int:
+        """The bytes on disk that these take, overhead included."""
+        return sum(upstream.live_bytes for upstream in self.upstreams.values())
+
+    def done_bytes(self) -> int:
+        """The bytes on disk that done entries take until they are pruned."""
+        return sum(upstream.done_bytes for upstream in self.upstreams.values())
+
+    def inflight_ids(self) -> set[int]:
+        """The entries that persisted batches hold."""
+        return {member for row in self._batches.values() for member in row.members}
+
+    # -- enqueue
+
+    def enqueue(
+        self,
+        upstream: Upstream,
+        ident: int,
+        document_ids: list[int],
+        priority: int,
+        payload: bytes,
+        writes: int,
+        commit_no: int,
+        now_us: int,
+        running_s: int,
+    ) -> None:
+        """Adds the entry `ident` of a commit, behind all others of its documents."""
+        heads = tuple(head_id(document, upstream.id) for document in document_ids)
+        upstream.number += 1
+        self._entries.append(
+            (
+                ident,
+                upstream.id,
+                upstream.number,
+                priority,
+                commit_no,
+                now_us,
+                running_s,
+                writes,
+                encode_heads(heads),
+                payload,
+            )
+        )
+        if len(heads) > 1:
+            # A queue that becomes more urgent must find the heads of the entries that it raises.
+            self._write_entries()
+        self.queues.join(heads, upstream.id, ident, priority)
+        upstream.pending += 1
+        upstream.live_bytes += len(payload) + OVERHEAD_BYTES
+        upstream.by_priority[priority] = upstream.by_priority.get(priority, 0) + 1
+        upstream.changed = True
+
+    def flush(self) -> None:
+        """Writes what this transaction gathered; call it before COMMIT, and before a claim."""
+        self._write_entries()
+        self.queues.flush()
+        for upstream in self.upstreams.values():
+            if upstream.changed:
+                upstream.changed = False
+                self._db.execute(
+                    SQL["save_upstream"],
+                    (
+                        upstream.paused,
+                        upstream.seq,
+                        upstream.batch_id,
+                        upstream.number,
+                        upstream.pending,
+                        upstream.dead,
+                        upstream.done,
+                        upstream.live_bytes,
+                        upstream.done_bytes,
+                        orjson.dumps(upstream.by_priority, option=orjson.OPT_NON_STR_KEYS).decode(),
+                        upstream.id,
+                    ),
+                )
+
+    def _write_entries(self) -> None:
+        if self._entries:
+            self._db.executemany(SQL["insert_entry"], self._entries)
+            self._entries.clear()
+
+    # -- claim
+
+    def next_batch(self, upstream: Upstream, limits: Limits) -> Batch | None:
+        """The batch to send next: the persisted one where there is one, else a new one; None where nothing waits."""
+        row = min(
+            (row for row in self._batches.values() if row.upstream == upstream.id),
+            key=lambda row: row.position,
+            default=None,
+        )
+        if row is not None:
+            return Batch(row.id, row.attempts, self.load(row.members))
+        if upstream.pending == 0 or upstream.paused:
+            return None
+        self.flush()
+        entries = self._select(upstream, limits)
+        if not entries:
+            return None
+        batch_id = self._new_batch_id()
+        self._add_batch(_Row(batch_id, upstream.id, 0, 0, [entry.id for entry in entries]))
+        upstream.inflight += len(entries)
+        return Batch(batch_id, 0, entries)
+
+    def _select(self, upstream: Upstream, limits: Limits) -> list[Entry]:
+        upstream.claims += 1
+        held = dict(self._db.execute(SQL["held"]).fetchall()) if upstream.dead else {}
+        fronts = self._db.execute(SQL["fronts"], (upstream.id,))
+        oldest = self._db.execute(SQL["oldest"], (upstream.id,))
+        # Every fifth claim goes by age first: an old entry larger than the last fifth of a batch gets its turn too.
+        share = 0.0 if upstream.claims % 5 == 0 else limits.urgent_share
+        try:
+            return select(
+                Limits(limits.max_writes, limits.max_bytes, share),
+                (Front(row[0], row[1], row[2], row[3], _entry(row[4:])) for row in fronts),
+                lambda head, after, count: [
+                    _entry(row) for row in self._db.execute(SQL["followers"], (head, after, count))
+                ],
+                (_entry(row) for row in oldest),
+                held,
+            )
+        finally:
+            # A statement that is not reset would hold this transaction's snapshot open.
+            fronts.close()
+            oldest.close()
+
+    def load(self, members: list[int]) -> list[Entry]:
+        """Entries by id, in order."""
+        return [_entry(row) for row in self._db.execute(SQL["members"], (orjson.dumps(members),))]
+
+    def _add_batch(self, row: _Row) -> None:
+        self._batches[row.id] = row
+        members = msgpack.packb(row.members)
+        self._db.execute(SQL["insert_batch"], (row.id, row.upstream, row.position, row.attempts, members))
+
+    # -- settle
+
+    def attempted(self, batch_id: str, error: str) -> None:
+        """Notes a failed attempt, so that an operator sees it; the batch stays as it is."""
+        row = self._batches.get(batch_id)
+        if row is not None:
+            row.attempts += 1
+            self._db.execute(SQL["batch_attempted"], (batch_id,))
+            self._db.execute(SQL["entries_attempted"], (error, orjson.dumps(row.members)))
+
+    def split(self, upstream: Upstream, batch_id: str, at: list[int], seq: int, cursor_id: str) -> bool:
+        """Replaces a fenced batch by several: cut before the members with the indexes `at`, sent in the same order."""
+        row = self._remove_batch(batch_id)
+        if row is None:
+            return False
+        cuts = [0, *sorted({index for index in at if 0 < index < len(row.members)}), len(row.members)]
+        parts = [row.members[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+        for other in [other for other in self._batches.values() if other.upstream == upstream.id]:
+            del self._batches[other.id]
+            self._db.execute(SQL["delete_batch"], (other.id,))
+            other.position += len(parts)
+            self._add_batch(other)
+        for position, members in enumerate(parts):
+            self._add_batch(_Row(self._new_batch_id(), upstream.id, position, 0, members))
+        self.moved(upstream, seq, cursor_id)
+        return True
+
+    def moved(self, upstream: Upstream, seq: int, cursor_id: str) -> None:
+        """Notes where upstream's cursor stands."""
+        upstream.seq = seq
+        upstream.batch_id = cursor_id
+        upstream.changed = True
+
+    def settle_done(self, upstream: Upstream, batch_id: str, running_s: int) -> list[Entry]:
+        """Marks a batch's entries as applied; they leave their queues. Returns them, or nothing where it is settled."""
+        return self._settle(upstream, batch_id, State.DONE, running_s, None, holds=False)
+
+    def settle_dead(self, upstream: Upstream, batch_id: str, running_s: int, error: str, *, holds: bool) -> list[Entry]:
+        """Marks the one entry of a fenced batch as refused, with upstream's message."""
+        return self._settle(upstream, batch_id, State.DEAD, running_s, error, holds=holds)
+
+    def _settle(
+        self, upstream: Upstream, batch_id: str, state: State, running_s: int, error: str | None, *, holds: bool
+    ) -> list[Entry]:
+        row = self._remove_batch(batch_id)
+        if row is None:
+            return []
+        entries = self.load(row.members)
+        upstream.inflight -= len(entries)
+        self.queues.preload([head for entry in entries for head in entry.heads])
+        for entry in entries:
+            self.queues.leave(entry.heads, entry.id)
+            self._count_out(upstream, entry, state)
+        if state is State.DONE:
+            self._db.executemany(SQL["settle_done"], [(running_s, entry.id) for entry in entries])
+        else:
+            self._db.executemany(SQL["settle_dead"], [(running_s, error, entry.id) for entry in entries])
+            letters = [(head, entry.id, int(holds)) for entry in entries for head in entry.heads]
+            self._db.executemany(SQL["insert_dead_letter"], letters)
+        return entries
+
+    def _remove_batch(self, batch_id: str) -> _Row | None:
+        row = self._batches.pop(batch_id, None)
+        if row is not None:
+            self._db.execute(SQL["delete_batch"], (batch_id,))
+        return row
+
+    def _count_out(self, upstream: Upstream, entry: Entry, state: State) -> None:
+        size_bytes = len(entry.payload) + OVERHEAD_BYTES
+        upstream.changed = True
+        upstream.pending -= 1
+        if state is State.DONE:
+            upstream.done += 1
+            upstream.live_bytes -= size_bytes
+            upstream.done_bytes += size_bytes
+        else:
+            upstream.dead += 1
+        left = upstream.by_priority.get(entry.priority, 0) - 1
+        if left > 0:
+            upstream.by_priority[entry.priority] = left
+        else:
+            upstream.by_priority.pop(entry.priority, None)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    ident, number, commit_no, priority, writes, heads, payload = row
+    return Entry(ident, number, commit_no, priority, writes, decode_heads(heads), payload)

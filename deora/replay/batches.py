@@ -1,0 +1,75 @@
+"""What an upstream's cursor says of a batch, and what to do next. Pure: two tables.
+
+The cursor is the only judge. A batch expects it at (seq, batch id); when the batch has landed it stands at
+(seq + 1, the batch's id). A fence is a batch without entries that takes the same seq under a name of its own: once it
+has landed, no late copy of the batch can land any more, and only then may the batch be split or an entry be given up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from deora.upstream.base import Cursor
+
+_FENCE: Final = "fence:"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch as the store hands it out. `known_*` is where upstream's cursor stood when the store last knew."""
+
+    id: str
+    attempts: int
+    known_seq: int
+    known_batch_id: str
+    numbers: list[int]
+    payloads: list[bytes]
+
+    @property
+    def fence_id(self) -> str:
+        """The name under which this batch's seq is taken away from it."""
+        return _FENCE + self.id
+
+
+class Verdict(Enum):
+    """What the cursor says of a batch."""
+
+    NOT_LANDED = "not landed"
+    LANDED = "landed"
+    FENCED = "fenced"
+    WENT_BACK = "went back"
+    TAKEN_OVER = "taken over"
+    MOVED = "moved by another"
+
+
+def judge(batch: Batch, cursor: Cursor | None) -> Verdict:
+    """What upstream's cursor says of a batch that may have been sent."""
+    if cursor is not None and cursor.taken_by is not None:
+        return Verdict.TAKEN_OVER
+    seq, batch_id = (cursor.seq, cursor.batch_id) if cursor is not None else (0, "")
+    if (seq, batch_id) == (batch.known_seq, batch.known_batch_id):
+        return Verdict.NOT_LANDED
+    if seq == batch.known_seq + 1 and batch_id == batch.id:
+        return Verdict.LANDED
+    if seq == batch.known_seq + 1 and batch_id == batch.fence_id:
+        return Verdict.FENCED
+    return Verdict.WENT_BACK if seq < batch.known_seq else Verdict.MOVED
+
+
+def cuts(size: int, index: int | None) -> list[int]:
+    """Where to cut a refused batch of `size` entries, of which upstream named `index` where it named one."""
+    if index is not None and 0 <= index < size:
+        return [index, index + 1]
+    return [size // 2]
+
+
+STOPS: Final[dict[Verdict, str]] = {
+    Verdict.WENT_BACK: "upstream's cursor went back: upstream was restored from a backup, or replaced. Nothing is sent"
+    " until a person has decided; nothing is lost",
+    Verdict.TAKEN_OVER: "another box has taken this one's queue over: {taken_by}. This box sends nothing any more",
+    Verdict.MOVED: "upstream's cursor was moved by another box that says it is this one: a cloned disk or a copied data"
+    " directory. Nothing is sent until one of the two is stopped and its data directory is made new",
+}
+"""The verdicts with which a lane stops, and what it says then."""

@@ -1,0 +1,306 @@
+"""Group commit: many requests judged one after the other, made durable by one fsync.
+
+Only this code judges, inside the transaction: first the idempotency key, then room, then preconditions, then operators.
+A request that is refused leaves nothing behind. So a write that is sent twice, because a worker or the store died with
+the answer, has the first one's answer and neither a second effect nor a false 409 or 412.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import orjson
+
+from deora.clock import Clock
+from deora.documents.apply import apply
+from deora.documents.values import timestamp_text
+from deora.documents.writes import Write, encode_writes, resolve
+from deora.errors import Problem
+from deora.outbox.storage import Outbox, Upstream
+from deora.store.view import Document, Documents
+from deora.wire.frames import pack, unpack
+
+KEPT_ANSWERS_S: Final = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """When a write is refused with 507 because too much waits. Bytes count the outbox's share of the file."""
+
+    max_entries: int
+    max_bytes: int
+
+
+@dataclass(slots=True)
+class Progress:
+    """The counters of the store; see the schema."""
+
+    epoch: str
+    commit_no: int
+    entry_id: int
+    running_s: int
+
+    def version(self) -> str:
+        """The version of what the present commit changes."""
+        return f"{self.epoch}-{self.commit_no}"
+
+
+@dataclass(frozen=True, slots=True)
+class CommitRequest:
+    """The writes of one client request. `key` and `fingerprint` belong to its Idempotency-Key, where it has one."""
+
+    key: bytes | None
+    fingerprint: bytes
+    priority: int
+    writes: list[Write]
+    single: bool
+    representation: bool
+
+    @classmethod
+    def from_wire(cls, parts: list[Any]) -> CommitRequest:
+        """What a worker packed."""
+        key, fingerprint, priority, writes, single, representation = parts
+        return cls(key, fingerprint, priority, [Write.from_wire(part) for part in writes], single, representation)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a commit: an answer without its last member (`replication`), which the supervisor adds."""
+
+    status: int
+    commit_no: int
+    version: str | None
+    path: str | None
+    body: bytes
+
+    def to_wire(self) -> bytes:
+        """A frame's body."""
+        return pack([self.status, self.commit_no, self.version, self.path, self.body])
+
+
+@dataclass(slots=True)
+class _Stage:
+    """What one request would change, until it is known that all of it holds."""
+
+    documents: dict[str, Document] = field(default_factory=dict)
+    views: dict[str, bytes | None] = field(default_factory=dict)
+    existed: dict[str, bool] = field(default_factory=dict)
+    resolved: list[Write] = field(default_factory=list)
+
+
+class Committer:
+    """Judges and stages commits within the transaction that the store has begun."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        documents: Documents,
+        outbox: Outbox,
+        progress: Progress,
+        limits: QueueLimits,
+        clock: Clock,
+    ) -> None:
+        self._db = db
+        self._documents = documents
+        self._outbox = outbox
+        self._progress = progress
+        self._limits = limits
+        self._clock = clock
+        self._answers: list[tuple[bytes, bytes, int, bytes]] = []
+        self._requests: list[tuple[int, bytes]] = []
+        self.notices: dict[str, None] = {}
+
+    def commit(self, request: CommitRequest, request_id: int, *, resent: bool) -> Result:
+        """Applies a request's writes, or raises the Problem that refuses them, leaving nothing behind.
+
+        `request_id` names the request in the supervisor's numbering; `resent` says that an earlier store may have
+        committed it.
+        """
+        known = self._known_answer(request, request_id, resent=resent)
+        if known is not None:
+            return known
+        self._check_room()
+        now_us = self._clock.wall_us()
+        stage = self._stage(request.writes, now_us)
+        self._progress.commit_no += 1
+        result = self._accept(request, stage, now_us)
+        self._keep_answer(request, request_id, result)
+        return result
+
+    def flush(self) -> None:
+        """Writes the kept answers of this transaction."""
+        if self._answers:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO answers (key, request, running_s, answer) VALUES (?, ?, ?, ?)", self._answers
+            )
+            self._answers.clear()
+        if self._requests:
+            self._db.executemany("INSERT OR REPLACE INTO requests (id, answer) VALUES (?, ?)", self._requests)
+            self._requests.clear()
+
+    # -- keys
+
+    def _known_answer(self, request: CommitRequest, request_id: int, *, resent: bool) -> Result | None:
+        if request.key is not None:
+            # An answer of this very transaction may still be in memory: two requests with one key in one group.
+            self.flush()
+            row = self._db.execute(
+                "SELECT request, answer FROM answers WHERE key = ? AND running_s > ?",
+                (request.key, self._progress.running_s - KEPT_ANSWERS_S),
+            ).fetchone()
+            if row is None:
+                return None
+            if row[0] != request.fingerprint:
+                raise Problem(
+                    "key-reused",
+                    "this Idempotency-Key was used with another body or other headers within the last 24 hours",
+                    hint="use a new key for a new request; repeat a request with its key and exactly its content",
+                )
+            return Result(*unpack(row[1]))
+        if resent:
+            self.flush()
+            row = self._db.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
+            return Result(*unpack(row[0])) if row is not None else None
+        return None
+
+    def _keep_answer(self, request: CommitRequest, request_id: int, result: Result) -> None:
+        packed = result.to_wire()
+        if request.key is not None:
+            self._answers.append((request.key, request.fingerprint, self._progress.running_s, packed))
+        else:
+            self._requests.append((request_id, packed))
+
+    # -- room
+
+    def _check_room(self) -> None:
+        entries = self._outbox.live_entries()
+        if entries + len(self._outbox.upstreams) > self._limits.max_entries:
+            raise Problem(
+                "queue-full",
+                f"{entries} entries wait for upstream; queue.json allows max_entries {self._limits.max_entries}",
+                hint="nothing was lost: repeat the request with its Idempotency-Key when the queue has drained",
+                retry_after_s=5,
+            )
+        size_bytes = self._outbox.live_bytes()
+        if size_bytes > self._limits.max_bytes:
+            raise Problem(
+                "queue-full",
+                f"the queue holds {size_bytes} bytes; queue.json allows max_bytes {self._limits.max_bytes}",
+                hint="nothing was lost: repeat the request with its Idempotency-Key when the queue has drained",
+                retry_after_s=5,
+            )
+
+    # -- judging
+
+    def _stage(self, writes: list[Write], now_us: int) -> _Stage:
+        stage = _Stage()
+        for index, write in enumerate(writes):
+            document = stage.documents.get(write.path)
+            if document is None:
+                # A row that is made here and then not used is not written: only `changed` rows are.
+                document = self._documents.get(write.path) or self._documents.create(write.path)
+                stage.documents[write.path] = document
+                stage.views[write.path] = document.view
+                stage.existed[write.path] = document.view is not None
+            view = stage.views[write.path]
+            try:
+                self._check_preconditions(write, document, view, first=view is document.view)
+                resolved = resolve(write, now_us)
+                stage.views[write.path] = apply(view, resolved)
+            except Problem as problem:
+                if len(writes) > 1:
+                    problem.fields = {**problem.fields, "write": index}
+                raise
+            stage.resolved.append(resolved)
+        return stage
+
+    def _check_preconditions(self, write: Write, document: Document, view: bytes | None, *, first: bool) -> None:
+        if write.if_absent and view is not None:
+            raise Problem(
+                "precondition-failed",
+                f"the document {write.path} exists; If-None-Match: * creates only",
+                hint="read it, and set it with If-Match if it is to be replaced",
+                fields={"version": document.version},
+            )
+        if write.if_version is None:
+            return
+        current = document.version if view is not None else None
+        if view is None or (write.if_version != "*" and (write.if_version != current or not first)):
+            found = f"its version is {current}" if current is not None else "it does not exist"
+            raise Problem(
+                "precondition-failed",
+                f"the document {write.path} was to have version {write.if_version}; {found}",
+                hint="read the document again and decide on what it holds now",
+                fields={"version": current},
+            )
+
+    # -- accepting
+
+    def _accept(self, request: CommitRequest, stage: _Stage, now_us: int) -> Result:
+        progress = self._progress
+        version = progress.version()
+        payload = encode_writes(stage.resolved)
+        created = False
+        for path, document in stage.documents.items():
+            document.keep_base()
+            document.pending += 1
+            view = stage.views[path]
+            created = created or (view is not None and not stage.existed[path])
+            document.show(view, version, progress.commit_no, now_us)
+            self._documents.changed(document)
+            if document.is_new:
+                for upstream in self._outbox.upstreams.values():
+                    self._outbox.queues.assume_new(4 * document.id + upstream.id)
+            self.notices[path] = None
+        ids = [document.id for document in stage.documents.values()]
+        for upstream in self._outbox.upstreams.values():
+            self._enqueue(upstream, ids, request.priority, payload, len(stage.resolved), now_us)
+        return self._result(request, stage, created=created)
+
+    def _enqueue(
+        self, upstream: Upstream, ids: list[int], priority: int, payload: bytes, writes: int, now_us: int
+    ) -> None:
+        progress = self._progress
+        progress.entry_id += 1
+        self._outbox.enqueue(
+            upstream,
+            progress.entry_id,
+            ids,
+            priority,
+            payload,
+            writes,
+            progress.commit_no,
+            now_us,
+            progress.running_s,
+        )
+
+    def _result(self, request: CommitRequest, stage: _Stage, *, created: bool) -> Result:
+        commit_no = self._progress.commit_no
+        if not request.single:
+            writes = [
+                {"path": write.path, "version": stage.documents[write.path].version} for write in stage.resolved
+            ]
+            body = orjson.dumps({"commit": commit_no, "writes": writes})
+            return Result(200, commit_no, None, None, body[:-1])
+        [write] = request.writes
+        document = stage.documents[write.path]
+        answer: dict[str, Any] = {"path": write.path, "version": document.version, "commit": commit_no}
+        if request.representation and document.view is not None:
+            answer["document"] = represent(document)
+        status = 201 if created and write.op in ("set", "create") else 200
+        return Result(status, commit_no, document.version, write.path, orjson.dumps(answer)[:-1])
+
+
+def represent(document: Document) -> dict[str, Any]:
+    """A document as a read shows it."""
+    assert document.view is not None
+    return {
+        "path": document.path,
+        "version": document.version,
+        "createTime": timestamp_text(document.created_us),
+        "updateTime": timestamp_text(document.updated_us),
+        "pending": document.pending > 0,
+        "data": orjson.Fragment(document.view),
+    }

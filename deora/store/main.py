@@ -1,0 +1,96 @@
+"""The store's process: one blocking loop around `Service`.
+
+It needs no event loop. While a commit syncs, what arrives waits in the socket; the next turn takes all of it as the
+next group. So groups grow with the load, and a lone write waits for one fsync.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from deora.clock import Clock, SystemClock
+from deora.config.schema import Config, upstreams
+from deora.errors import StoreError
+from deora.observe.logs import configure
+from deora.store.commits import QueueLimits
+from deora.store.database import open_writer
+from deora.store.service import Service, Settings
+from deora.wire.frames import Frame, Kind, encode, pack
+from deora.wire.link import BlockingLink
+
+_log = logging.getLogger("deora.store")
+
+# How often the store looks for what it can let go of, when nothing else is to do.
+HOUSEKEEPING_INTERVAL_S = 1.0
+EXIT_CANNOT_BOOT = 3
+EXIT_UNKNOWN_COMMIT = 4
+
+
+def settings_of(config: Config) -> Settings:
+    """What the store needs to know of the configuration."""
+    queue = config.queue
+    return Settings(
+        upstreams=list(upstreams(config)),
+        limits=QueueLimits(queue.max_entries, queue.max_bytes),
+        retention_s=int(queue.retention_hours * 3600),
+        dead_holds=queue.on_dead == "hold",
+    )
+
+
+def run(sock: socket.socket, init: dict[str, Any]) -> int:
+    """Serves until the supervisor says STOP or goes away. Returns the exit code."""
+    config = Config.from_wire(init["config"])
+    configure("store", config.logger, Path(init["data"]))
+    link = BlockingLink(sock)
+    clock = SystemClock()
+    path = Path(init["data"]) / "store.db"
+    try:
+        db = open_writer(path)
+        service = Service(db, settings_of(config), clock)
+    except (StoreError, sqlite3.Error) as error:
+        hint = error.hint if isinstance(error, StoreError) else None
+        _log.error("the store cannot start: %s", error, extra={"hint": hint})
+        link.send(encode(Kind.EVENT, 0, pack(["cannot-boot", str(error), hint])))
+        return EXIT_CANNOT_BOOT
+    node, epoch = service.identity
+    _log.info("store opened", extra={"file": str(path), "node": node, "epoch": epoch, "sqlite": sqlite3.sqlite_version})
+    hello = {"node": node, "epoch": epoch, "figures": service.figures()}
+    link.send(encode(Kind.HELLO, 0, pack(hello), generation=init["generation"]))
+    try:
+        return _loop(link, service, clock)
+    except sqlite3.Error as error:
+        # The transaction may or may not be durable. Whoever asks the next store with the same key will know.
+        _log.error("the store's transaction failed: %s; starting again", error)
+        return EXIT_UNKNOWN_COMMIT
+    finally:
+        db.close()
+
+
+def _loop(link: BlockingLink, service: Service, clock: Clock) -> int:
+    due_s = clock.monotonic_s() + HOUSEKEEPING_INTERVAL_S
+    while True:
+        frames = link.receive(due_s - clock.monotonic_s())
+        if frames is None:
+            return 0
+        if frames:
+            answers = service.handle(frames)
+            if answers:
+                link.send(answers)
+            if _asks_to_stop(frames):
+                return 0
+        if clock.monotonic_s() >= due_s:
+            answers, more = service.housekeep()
+            if answers:
+                link.send(answers)
+            # While there is much to let go of, clients' groups still come first: one step, then the socket again.
+            due_s = clock.monotonic_s() + (0.01 if more else HOUSEKEEPING_INTERVAL_S)
+
+
+def _asks_to_stop(frames: list[Frame]) -> bool:
+    return any(frame[0] == Kind.STOP for frame in frames)
+
+

@@ -1,0 +1,323 @@
+"""Frames in, frames out: one call is one transaction, whatever has arrived.
+
+    COMMIT    judged and staged           -> RESULT (or a problem) to the supervisor
+    CALL      from replayer or supervisor -> REPLY; a claim that finds nothing waits for the next group
+    PING                                  -> PONG
+
+All answers of a group leave after its COMMIT, and the NOTICE of what changed leaves before them, so that a worker has
+forgotten a document before the client that wrote it can ask for it again.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from deora.clock import Clock
+from deora.errors import Problem
+from deora.outbox.selection import Limits
+from deora.outbox.statements import SQL
+from deora.outbox.storage import Batch, Outbox, Upstream
+from deora.store.commits import CommitRequest, Committer, Progress, QueueLimits
+from deora.store.housekeeping import Housekeeping
+from deora.store.settlements import Settlements
+from deora.store.view import Documents
+from deora.wire.frames import Frame, Kind, encode, pack, unpack
+
+FLAG_RESENT: Final = 1
+
+RETRIED_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the store takes from the configuration."""
+
+    upstreams: list[str]
+    limits: QueueLimits
+    retention_s: int
+    dead_holds: bool
+
+
+def new_batch_id() -> str:
+    """12 random characters: two boxes made from one image must not name their batches alike."""
+    return os.urandom(6).hex()
+
+
+class Service:
+    """The store behind its socket. Not safe to use after an exception other than Problem: reopen the file instead."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        settings: Settings,
+        clock: Clock,
+        batch_ids: Callable[[], str] = new_batch_id,
+    ) -> None:
+        self._db = db
+        self._settings = settings
+        self._clock = clock
+        db.execute("BEGIN IMMEDIATE")
+        self.identity, self.progress = load_identity(db)
+        self._base_running_s = self.progress.running_s
+        self._started_s = clock.monotonic_s()
+        self.outbox = Outbox(db, settings.upstreams, batch_ids)
+        db.execute("COMMIT")
+        documents = Documents(db)
+        self._documents = documents
+        self._committer = Committer(db, documents, self.outbox, self.progress, settings.limits, clock)
+        self._settlements = Settlements(
+            documents, self.outbox, self.progress, clock, dead_holds=settings.dead_holds
+        )
+        self._housekeeping = Housekeeping(
+            db,
+            documents,
+            self.outbox,
+            self.progress,
+            retention_s=settings.retention_s,
+            max_bytes=settings.limits.max_bytes,
+        )
+        self._parked: dict[str, tuple[int, Limits]] = {}
+        self._awaited: set[int] = set()
+        self._replicated: list[tuple[int, bool]] = []
+        self._out: list[bytes] = []
+        self._queue_changed = True
+        self._oldest: dict[str, int | None] = {}
+
+    # -- one group
+
+    def handle(self, frames: list[Frame]) -> bytes:
+        """Serves a group of frames within one transaction and returns the encoded answers.
+
+        Raises sqlite3.Error when the transaction's end is unknown: the process must then end, answering nobody.
+        """
+        self._out = []
+        self._replicated = []
+        self._tick()
+        self._db.execute("BEGIN IMMEDIATE")
+        for frame in frames:
+            kind, flags, aux, generation, ident, body = frame
+            if kind == Kind.COMMIT:
+                self._serve_commit(flags, aux, ident, body)
+            elif kind == Kind.CALL:
+                self._serve_call(ident, body)
+            elif kind == Kind.PING:
+                self._oldest.clear()
+                self._queue_changed = True
+                self._out.append(encode(Kind.PONG, ident, generation=generation))
+        self._serve_parked()
+        self._flush()
+        self._db.execute("COMMIT")
+        return self._answers()
+
+    def housekeep(self) -> tuple[bytes, bool]:
+        """A step of housekeeping in a transaction of its own; whether another should follow soon."""
+        self._out = []
+        self._replicated = []
+        self._tick()
+        self._db.execute("BEGIN IMMEDIATE")
+        more = self._housekeeping.step()
+        self._flush()
+        self._db.execute("COMMIT")
+        return self._answers(), more
+
+    def _tick(self) -> None:
+        running_s = self._base_running_s + int(self._clock.monotonic_s() - self._started_s)
+        self.progress.running_s = max(running_s, self.progress.running_s)
+
+    def _flush(self) -> None:
+        self._documents.flush()
+        self.outbox.flush()
+        self._committer.flush()
+        self._db.execute(
+            "UPDATE progress SET commit_no = ?1, entry_id = ?2, running_s = ?3"
+            " WHERE commit_no <> ?1 OR entry_id <> ?2 OR running_s < ?3 - 10",
+            (self.progress.commit_no, self.progress.entry_id, self.progress.running_s),
+        )
+
+    def _answers(self) -> bytes:
+        notices = {**self._committer.notices, **self._settlements.notices}
+        self._committer.notices.clear()
+        self._settlements.notices.clear()
+        first = []
+        if notices:
+            first.append(encode(Kind.NOTICE, 0, pack(list(notices))))
+            self._queue_changed = True
+        if self._queue_changed:
+            self._queue_changed = False
+            first.append(encode(Kind.EVENT, 0, pack(["queue", self.figures()])))
+        if self._replicated:
+            first.append(encode(Kind.EVENT, 0, pack(["replicated", self._replicated])))
+        return b"".join(first + self._out)
+
+    def figures(self) -> dict[str, Any]:
+        """The queue's figures for status, metrics and GET /v1/queue."""
+        upstreams = {}
+        for upstream in self.outbox.upstreams.values():
+            if upstream.pending == 0:
+                self._oldest.pop(upstream.name, None)
+            elif upstream.name not in self._oldest:
+                row = self._db.execute(SQL["oldest_live"], {"upstream": upstream.id}).fetchone()
+                self._oldest[upstream.name] = row[1]
+            upstreams[upstream.name] = {
+                "pending": upstream.pending - upstream.inflight,
+                "inflight": upstream.inflight,
+                "dead": upstream.dead,
+                "done": upstream.done,
+                "paused": upstream.paused,
+                "by_priority": upstream.by_priority,
+                "oldest_since_s": self._oldest.get(upstream.name),
+                "accepted": upstream.number,
+            }
+        return {
+            "upstreams": upstreams,
+            "bytes": self.outbox.live_bytes(),
+            "running_s": self.progress.running_s,
+            "commit": self.progress.commit_no,
+            "node": self.identity[0],
+            "epoch": self.identity[1],
+        }
+
+    # -- commits
+
+    def _serve_commit(self, flags: int, wait_s: int, ident: int, body: bytes) -> None:
+        try:
+            operation, *rest = unpack(body)
+            if operation == "write":
+                request = CommitRequest.from_wire(rest)
+                result = self._committer.commit(request, ident, resent=bool(flags & FLAG_RESENT))
+                if wait_s:
+                    self._awaited.add(result.commit_no)
+                self._out.append(encode(Kind.RESULT, ident, result.to_wire(), aux=result.status))
+            else:
+                answer = self._operate(operation, rest)
+                self._out.append(encode(Kind.RESULT, ident, pack(answer), aux=200))
+        except Problem as problem:
+            self._out.append(encode(Kind.RESULT, ident, pack(problem.to_wire()), aux=problem.status))
+
+    def _operate(self, operation: str, rest: list[Any]) -> dict[str, Any]:
+        """A change of the queue by an operator; the answer's JSON members."""
+        self._queue_changed = True
+        self._oldest.clear()
+        if operation == "retry":
+            entry_id, force = rest
+            self._settlements.retry(entry_id, force=force)
+            return {"id": entry_id, "state": "pending"}
+        if operation == "drop":
+            [entry_id] = rest
+            self._settlements.drop(entry_id)
+            return {"id": entry_id, "dropped": True}
+        if operation == "retryDead":
+            [name] = rest
+            return self._retry_dead(name)
+        name, paused = rest
+        return self._pause(name, paused)
+
+    def _retry_dead(self, name: str | None) -> dict[str, Any]:
+        retried, kept = [], []
+        for upstream in self._named(name):
+            for entry_id in self._settlements.dead_ids(upstream, RETRIED_AT_ONCE):
+                try:
+                    self._settlements.retry(entry_id, force=False)
+                    retried.append(entry_id)
+                except Problem as problem:
+                    kept.append({"id": entry_id, "detail": problem.detail})
+        return {"retried": len(retried), "kept": kept}
+
+    def _pause(self, name: str | None, paused: bool) -> dict[str, Any]:
+        upstreams = self._named(name)
+        for upstream in upstreams:
+            upstream.paused = paused
+            upstream.changed = True
+        return {"paused": paused, "upstreams": [upstream.name for upstream in upstreams]}
+
+    def _named(self, name: str | None) -> list[Upstream]:
+        if name is None:
+            return list(self.outbox.upstreams.values())
+        if name not in self.outbox.upstreams:
+            raise Problem(
+                "not-found",
+                f"there is no upstream {name!r}; configured: {', '.join(self.outbox.upstreams)}",
+                hint="upstreams are named in database.json",
+            )
+        return [self.outbox.upstreams[name]]
+
+    # -- the replayer's calls
+
+    def _serve_call(self, ident: int, body: bytes) -> None:
+        operation, name, *rest = unpack(body)
+        try:
+            [upstream] = self._named(name)
+            if operation == "open":
+                node, epoch = self.identity
+                self._reply(ident, [node, epoch, upstream.seq, upstream.batch_id])
+            elif operation == "next":
+                self._parked[name] = (ident, Limits(*rest))
+            elif operation == "attempted":
+                self.outbox.attempted(*rest)
+                self._reply(ident, upstream.paused)
+            elif operation == "split":
+                batch_id, at, seq, cursor_id = rest
+                self.outbox.split(upstream, batch_id, at, seq, cursor_id)
+                self._reply(ident, None)
+            elif operation == "settle":
+                self._settle(upstream, *rest)
+                self._reply(ident, None)
+            else:
+                raise Problem("bad-request", f"the store knows no call {operation!r}")
+        except Problem as problem:
+            self._out.append(encode(Kind.REPLY, ident, pack(problem.to_wire()), aux=1))
+
+    def _settle(self, upstream: Upstream, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
+        self._queue_changed = True
+        self._oldest.pop(upstream.name, None)
+        if seq > upstream.seq:
+            self.outbox.moved(upstream, seq, cursor_id)
+        if error is None:
+            commits = self._settlements.applied(upstream, batch_id)
+        else:
+            commits = self._settlements.refused(upstream, batch_id, error)
+        self._replicated += [(commit, error is None) for commit in commits if commit in self._awaited]
+        self._awaited.difference_update(commits)
+
+    def _serve_parked(self) -> None:
+        """Answers waiting claims for which something is there now."""
+        for name, (ident, limits) in list(self._parked.items()):
+            upstream = self.outbox.upstreams[name]
+            if upstream.paused:
+                continue
+            batch = self.outbox.next_batch(upstream, limits)
+            if batch is not None:
+                del self._parked[name]
+                self._queue_changed = True
+                self._reply(ident, batch_to_wire(batch, upstream))
+
+    def _reply(self, ident: int, value: Any) -> None:
+        self._out.append(encode(Kind.REPLY, ident, pack(value)))
+
+
+def batch_to_wire(batch: Batch, upstream: Upstream) -> list[Any]:
+    """A batch for the replayer, with the cursor that it must find upstream."""
+    entries = [[entry.number, entry.payload] for entry in batch.entries]
+    return [batch.id, batch.attempts, upstream.seq, upstream.batch_id, entries]
+
+
+def load_identity(db: sqlite3.Connection) -> tuple[tuple[str, str], Progress]:
+    """Who this store is, made up where the file is new, and how far it has come."""
+    row = db.execute("SELECT node, epoch FROM identity").fetchone()
+    if row is None:
+        row = (_random_name(10), _random_name(8))
+        db.execute("INSERT INTO identity (node, epoch) VALUES (?, ?)", row)
+    node, epoch = row
+    commit_no, entry_id, running_s = db.execute("SELECT commit_no, entry_id, running_s FROM progress").fetchone()
+    return (node, epoch), Progress(epoch, commit_no, entry_id, running_s)
+
+
+def _random_name(length: int) -> str:
+    # Crockford's alphabet: no letter that is mistaken for a digit when an operator reads it out.
+    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
+    return "".join(alphabet[byte % 32] for byte in os.urandom(length))
+

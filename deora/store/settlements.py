@@ -1,0 +1,176 @@
+"""What the replayer learned and what operators decide, applied to documents and outbox together."""
+
+from __future__ import annotations
+
+from deora.clock import Clock
+from deora.errors import Problem
+from deora.outbox.heads import decode_heads, document_of
+from deora.outbox.selection import Entry
+from deora.outbox.statements import SQL
+from deora.outbox.states import Event, allowed, state_of
+from deora.outbox.storage import OVERHEAD_BYTES, Outbox, Upstream
+from deora.store.commits import Progress
+from deora.store.view import Base, Document, Documents, replay_writes
+
+PRIMARY = "primary"
+
+
+class Settlements:
+    """Settles batches, retries and drops dead entries. Works within the transaction that the store has begun."""
+
+    def __init__(
+        self, documents: Documents, outbox: Outbox, progress: Progress, clock: Clock, *, dead_holds: bool
+    ) -> None:
+        self._documents = documents
+        self._outbox = outbox
+        self._progress = progress
+        self._clock = clock
+        self._dead_holds = dead_holds
+        self.notices: dict[str, None] = {}
+
+    def applied(self, upstream: Upstream, batch_id: str) -> list[int]:
+        """Upstream has the batch. Returns the commits that are replicated by it (the primary upstream's alone)."""
+        entries = self._outbox.settle_done(upstream, batch_id, self._progress.running_s)
+        if upstream.name != PRIMARY or not entries:
+            return []
+        payloads = _by_document(entries)
+        for document in self._documents.get_ids(payloads):
+            document.pending -= len(payloads[document.id])
+            if document.pending == 0 and document.dead == 0:
+                self._documents.in_step(document)
+            else:
+                document.keep_base()
+                document.base = replay_writes(document.base, document.path, payloads[document.id])
+                document.base_state = Base.HELD
+                self._documents.changed(document)
+            self.notices[document.path] = None
+        return [entry.commit_no for entry in entries]
+
+    def refused(self, upstream: Upstream, batch_id: str, error: str) -> list[int]:
+        """Upstream has refused the one entry of a batch for good: it is dead, and stays in the view until it is dropped.
+
+        Returns its commit, as `applied` does.
+        """
+        entries = self._outbox.settle_dead(
+            upstream, batch_id, self._progress.running_s, error, holds=self._dead_holds
+        )
+        if upstream.name != PRIMARY or not entries:
+            return []
+        payloads = _by_document(entries)
+        for document in self._documents.get_ids(payloads):
+            document.pending -= len(payloads[document.id])
+            document.dead += len(payloads[document.id])
+            self._documents.changed(document)
+            self.notices[document.path] = None
+        return [entry.commit_no for entry in entries]
+
+    def retry(self, entry_id: int, *, force: bool) -> Upstream:
+        """Sends a dead entry once more, at its old place and under a new number. Returns its upstream.
+
+        Raises Problem: no such entry, not dead, or its documents have later writes and `force` is not given.
+        """
+        upstream, entry = self._dead(entry_id, Event.RETRY)
+        documents = self._documents.get_ids(document_of(head) for head in entry.heads)
+        later = sorted(document.path for document in documents if document.commit_no > entry.commit_no)
+        if later and not force and not self._holds_back(entry):
+            raise Problem(
+                "conflict",
+                f"entry {entry_id} is older than other writes to {', '.join(later[:3])}",
+                hint='look at the document first; {"force": true} applies the entry after them all the same',
+                fields={"documents": later},
+            )
+        db = self._outbox.database
+        upstream.number += 1
+        db.execute(SQL["revive"], (upstream.number, entry.id))
+        db.execute(SQL["delete_dead_letters"], (entry.id,))
+        self._outbox.queues.rejoin(entry.heads, upstream.id, entry.id, entry.priority)
+        upstream.dead -= 1
+        upstream.pending += 1
+        upstream.by_priority[entry.priority] = upstream.by_priority.get(entry.priority, 0) + 1
+        upstream.changed = True
+        if upstream.name == PRIMARY:
+            for document in documents:
+                document.dead -= 1
+                document.pending += 1
+            self._review(documents)
+        return upstream
+
+    def drop(self, entry_id: int) -> Upstream:
+        """Gives a dead entry up: it leaves the queue and the view. Returns its upstream. Raises Problem as `retry`."""
+        upstream, entry = self._dead(entry_id, Event.DROP)
+        documents = self._documents.get_ids(document_of(head) for head in entry.heads)
+        db = self._outbox.database
+        db.execute(SQL["delete_entry"], (entry.id,))
+        db.execute(SQL["delete_dead_letters"], (entry.id,))
+        upstream.dead -= 1
+        upstream.live_bytes -= len(entry.payload) + OVERHEAD_BYTES
+        upstream.changed = True
+        if upstream.name == PRIMARY:
+            for document in documents:
+                document.dead -= 1
+            self._review(documents)
+        return upstream
+
+    def dead_ids(self, upstream: Upstream, limit: int) -> list[int]:
+        """The oldest dead entries of an upstream."""
+        rows = self._outbox.database.execute(SQL["dead_ids"], (upstream.id, limit))
+        return [row[0] for row in rows]
+
+    def _dead(self, entry_id: int, event: Event) -> tuple[Upstream, Entry]:
+        row = self._outbox.database.execute(SQL["entry"], (entry_id,)).fetchone()
+        if row is None:
+            raise Problem(
+                "entry-not-found",
+                f"the queue has no entry {entry_id}",
+                hint="GET /v1/queue/entries lists them; done ones are pruned after retention_hours",
+            )
+        upstream_id, stored, commit_no, priority, writes, heads, payload = row
+        state = state_of(stored, entry_id in self._outbox.inflight_ids())
+        if allowed(state, event) is None:
+            raise Problem(
+                "conflict",
+                f"entry {entry_id} is {state.value}; only a dead one can be retried or dropped",
+                hint="a pending or inflight entry is sent without your help",
+            )
+        for upstream in self._outbox.upstreams.values():
+            if upstream.id == upstream_id:
+                return upstream, Entry(entry_id, 0, commit_no, priority, writes, decode_heads(heads), payload)
+        raise Problem(
+            "conflict",
+            f"entry {entry_id} is for an upstream that database.json no longer has",
+            hint="configure that upstream again",
+        )
+
+    def _holds_back(self, entry: Entry) -> bool:
+        """Whether later writes wait for this entry (on_dead "hold"), so that retrying it reorders nothing."""
+        [(holding,)] = self._outbox.database.execute(
+            "SELECT count(*) FROM dead_letters WHERE entry = ? AND holds = 1", (entry.id,)
+        ).fetchall()
+        return bool(holding)
+
+    def _review(self, documents: list[Document]) -> None:
+        """Works the views out again from the bases, as one new commit."""
+        self._outbox.flush()
+        self._progress.commit_no += 1
+        version, now_us = self._progress.version(), self._clock.wall_us()
+        primary = self._outbox.upstreams[PRIMARY]
+        for document in documents:
+            document.keep_base()
+            rows = self._outbox.database.execute(SQL["unsettled_of"], {"head": 4 * document.id + primary.id})
+            view = replay_writes(document.base, document.path, (row[1] for row in rows.fetchall()))
+            # The commit of the last client's write stays: it tells whether an entry has later writes.
+            document.show(view, version, document.commit_no, now_us)
+            self._documents.changed(document)
+            if document.pending == 0 and document.dead == 0:
+                self._documents.in_step(document)
+            self.notices[document.path] = None
+
+
+def _by_document(entries: list[Entry]) -> dict[int, list[bytes]]:
+    payloads: dict[int, list[bytes]] = {}
+    for entry in entries:
+        for head in entry.heads:
+            payloads.setdefault(document_of(head), []).append(entry.payload)
+    return payloads
+
+

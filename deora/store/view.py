@@ -1,0 +1,187 @@
+"""Documents in the store: what clients see (the view) and what the primary upstream is known to hold (the base).
+
+    view = base, with the document's live and dead entries of the primary upstream applied in order
+
+While nothing is live or dead the two are equal and stored once. A write changes the view and, where it is the first
+since then, keeps the old view as the base. A settlement moves the base on; dropping a dead entry works the view out
+again from the base.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final
+
+import orjson
+
+from deora.documents.apply import apply
+from deora.documents.paths import split
+from deora.documents.writes import decode_writes
+from deora.errors import Problem
+
+_COLUMNS: Final = """id, collection, name, version, commit_no, created_us, updated_us, pending, dead, base_state,
+  CAST(view AS BLOB), CAST(base AS BLOB)"""
+_SELECT: Final = f"SELECT {_COLUMNS} FROM documents WHERE collection = ? AND name = ?"
+_SELECT_IDS: Final = f"SELECT {_COLUMNS} FROM documents WHERE id IN (SELECT value FROM json_each(?))"
+_INSERT: Final = """INSERT INTO documents (id, collection, name, version, commit_no, created_us, updated_us, pending, dead,
+  base_state, view, base) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"""
+_UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_us = ?4, updated_us = ?5, pending = ?6,
+  dead = ?7, base_state = ?8, view = CAST(?9 AS TEXT), base = CAST(?10 AS TEXT) WHERE id = ?1"""
+_IN_STEP: Final = "UPDATE documents SET pending = 0, base_state = 1, base = NULL WHERE id = ?"
+_GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone WHERE view IS NULL AND pending = 0 AND dead = 0
+  AND NOT EXISTS (SELECT 1 FROM heads WHERE heads.id BETWEEN 4 * documents.id AND 4 * documents.id + 3)
+  AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE head BETWEEN 4 * documents.id AND 4 * documents.id + 3)
+  LIMIT ?"""
+
+
+class Base(IntEnum):
+    """What is known of the primary upstream's copy."""
+
+    NONE = 0
+    SAME = 1
+    HELD = 2
+
+
+@dataclass(slots=True)
+class Document:
+    """A row of `documents`. `view` is None while the document does not exist (deleted, or only ever named)."""
+
+    id: int
+    collection: str
+    name: str
+    version: str
+    commit_no: int
+    created_us: int
+    updated_us: int
+    pending: int
+    dead: int
+    base_state: int
+    view: bytes | None
+    base: bytes | None
+    is_new: bool = False
+
+    @property
+    def path(self) -> str:
+        """collection/name"""
+        return f"{self.collection}/{self.name}"
+
+    def show(self, view: bytes | None, version: str, commit_no: int, now_us: int) -> None:
+        """Gives the document another view. Version and update time change only where the data does."""
+        if view != self.view:
+            if self.view is None:
+                self.created_us = now_us
+            self.updated_us = now_us
+            self.version = version
+        self.view = view
+        self.commit_no = commit_no
+
+    def keep_base(self) -> None:
+        """Before the view changes: what equals it now is kept as the base."""
+        if self.base_state == Base.SAME:
+            self.base = self.view
+            self.base_state = Base.HELD
+
+    def known_base(self) -> bytes | None:
+        """The base's text; None where upstream has no such document, or is not known to."""
+        return self.view if self.base_state == Base.SAME else self.base
+
+
+class Documents:
+    """The documents that one transaction touches, read once and written once."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._by_path: dict[str, Document] = {}
+        self._changed: dict[str, Document] = {}
+        self._in_step: list[tuple[int]] = []
+        [(self._last_id,)] = db.execute("SELECT coalesce(max(id), 0) FROM documents").fetchall()
+
+    def get(self, path: str) -> Document | None:
+        """The document's row, also where its view is gone; None where the store has never heard of it."""
+        document = self._by_path.get(path)
+        if document is None:
+            row = self._db.execute(_SELECT, split(path)).fetchone()
+            if row is None:
+                return None
+            document = self._by_path[path] = Document(*row)
+        return document
+
+    def get_ids(self, ids: Iterable[int]) -> list[Document]:
+        """The documents with these ids."""
+        found = []
+        for row in self._db.execute(_SELECT_IDS, (orjson.dumps(list(ids)),)):
+            path = f"{row[1]}/{row[2]}"
+            found.append(self._by_path.setdefault(path, Document(*row)))
+        return found
+
+    def create(self, path: str) -> Document:
+        """A row for a path that has none; its view is empty until `show`."""
+        self._last_id += 1
+        collection, name = split(path)
+        document = Document(self._last_id, collection, name, "", 0, 0, 0, 0, 0, Base.NONE, None, None, is_new=True)
+        self._by_path[path] = document
+        return document
+
+    def changed(self, document: Document) -> None:
+        """Notes that the row must be written."""
+        self._changed[document.path] = document
+
+    def in_step(self, document: Document) -> None:
+        """Upstream holds what clients see: nothing is live or dead any more, and the base need not be stored."""
+        document.pending, document.base_state, document.base = 0, Base.SAME, None
+        if document.path not in self._changed:
+            self._in_step.append((document.id,))
+
+    def flush(self) -> None:
+        """Writes all rows that changed, a statement for each kind, and forgets what was read."""
+        if self._in_step:
+            self._db.executemany(_IN_STEP, self._in_step)
+        inserts, updates = [], []
+        for document in self._changed.values():
+            state = (
+                document.version,
+                document.commit_no,
+                document.created_us,
+                document.updated_us,
+                document.pending,
+                document.dead,
+                document.base_state,
+                document.view,
+                document.base,
+            )
+            if document.is_new:
+                inserts.append((document.id, document.collection, document.name, *state))
+            else:
+                updates.append((document.id, *state))
+        if inserts:
+            self._db.executemany(_INSERT, inserts)
+        if updates:
+            self._db.executemany(_UPDATE, updates)
+        self._by_path.clear()
+        self._changed.clear()
+        self._in_step.clear()
+
+    def sweep(self, limit: int) -> int:
+        """Removes up to `limit` rows whose document is gone and that no entry speaks of; returns how many."""
+        ids = self._db.execute(_GONE, (limit,)).fetchall()
+        if ids:
+            self._db.executemany("DELETE FROM documents WHERE id = ?", ids)
+        return len(ids)
+
+
+def replay_writes(text: bytes | None, path: str, payloads: Iterable[bytes]) -> bytes | None:
+    """`text` after the writes to `path` in these entries, in order.
+
+    A write that does not apply (an update of what is not there) changes nothing: upstream will refuse it too.
+    """
+    for payload in payloads:
+        for write in decode_writes(payload):
+            if write.path == path:
+                try:
+                    text = apply(text, write)
+                except Problem:
+                    continue
+    return text

@@ -1,0 +1,387 @@
+"""The children, alive: it does what the roster decides, and tells the dispatch who is up.
+
+A child is watched by a pidfd and by its socket. Whichever tells first that it is gone, the requests that it held go to
+another at once; it is started again when the kernel has its exit status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from deora.config.schema import Config
+from deora.gateway.balancer import Server
+from deora.gateway.dispatch import Dispatch, Worker
+from deora.supervisor.roster import Event, Member, State, pause_s
+from deora.supervisor.spawn import Zygote
+from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
+from deora.wire.link import Link
+
+_log = logging.getLogger("deora.supervisor")
+
+KILL_AFTER_S: Final = 5.0
+
+
+@dataclass(slots=True)
+class Child:
+    """One slot and the process in it. `name` is what answers show: the role of a worker."""
+
+    member: Member
+    name: str
+    server: Server | None = None
+    pid: int | None = None
+    pidfd: int | None = None
+    link: Link | None = None
+    worker: Worker | None = None
+    since_s: float = 0.0
+    figures: dict[str, Any] = field(default_factory=dict)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
+    pinged_s: float = 0.0
+    latency_ms: float | None = None
+
+
+class Arbiter:
+    """Starts, watches and ends the children."""
+
+    def __init__(self, config: Config, data: str, dispatch: Dispatch) -> None:
+        self._config = config
+        self._wire_config = config.to_wire()
+        self._data = data
+        self._dispatch = dispatch
+        self._zygote: Zygote | None = None
+        self.zygote_restarts = 0
+        self.zygote_since_s = 0.0
+        self._stopping = False
+        self._pings = 0
+        self._calls: dict[int, tuple[Link, int]] = {}
+        self._call_ids = 0
+        self.queue: dict[str, Any] = {}
+        self.upstreams: dict[str, dict[str, Any]] = {}
+        self.changed = asyncio.Event()
+        self.children = {child.member.slot: child for child in _children(config)}
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    # -- starting
+
+    async def start(self) -> None:
+        """Starts the zygote, the store, and when that is ready all others."""
+        await self._start_zygote()
+        store = self.children["store"]
+        await self._spawn(store)
+        while store.member.state is State.STARTING:
+            await self._next_change()
+        for child in self.children.values():
+            if child.member.state is State.DOWN:
+                await self._spawn(child)
+
+    async def _next_change(self) -> None:
+        self.changed.clear()
+        await self.changed.wait()
+
+    def is_ready(self) -> bool:
+        """Whether requests of every kind can be served."""
+        return self._dispatch.has_workers and self._dispatch.has_store
+
+    @property
+    def zygote_pid(self) -> int | None:
+        """The zygote's process id."""
+        return self._zygote.pid if self._zygote is not None else None
+
+    async def _start_zygote(self) -> None:
+        zygote = await Zygote.start()
+        self._zygote = zygote
+        self.zygote_since_s = self._now_s()
+        asyncio.get_running_loop().add_reader(zygote.pidfd, self._on_zygote_ended, zygote)
+
+    def _on_zygote_ended(self, zygote: Zygote) -> None:
+        asyncio.get_running_loop().remove_reader(zygote.pidfd)
+        if self._zygote is zygote:
+            self._zygote = None
+            zygote.close()
+            if not self._stopping:
+                _log.warning("the zygote ended; starting another")
+                self.zygote_restarts += 1
+                self._start(self._replace_zygote())
+
+    async def _replace_zygote(self) -> None:
+        failures = 0
+        while self._zygote is None and not self._stopping:
+            try:
+                await self._start_zygote()
+            except Exception as error:
+                failures += 1
+                _log.error("no zygote: %s", error)
+                await asyncio.sleep(pause_s(failures, random.random()))
+        for child in self.children.values():
+            if child.member.state is State.DOWN and not self._stopping:
+                await self._spawn(child)
+
+    async def _spawn(self, child: Child) -> None:
+        member = child.member
+        if self._zygote is None or self._stopping:
+            return
+        member.move(Event.SPAWN)
+        child.ended.clear()
+        child.since_s = self._now_s()
+        child.figures = {}
+        try:
+            pid, sock = await self._zygote.spawn(member.slot)
+        except OSError as error:
+            _log.error("%s could not be started: %s", member.slot, error)
+            self._gone(child, f"could not be started: {error}")
+            return
+        child.pid = pid
+        child.pidfd = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(child.pidfd, self._on_ended, child)
+        await self._introduce(child, sock)
+
+    async def _introduce(self, child: Child, sock: socket.socket) -> None:
+        """Opens our end of the socket and tells the child who it is. It sends nothing more until the child's HELLO."""
+        member = child.member
+        child.link = await Link.open(
+            sock, lambda _, frame: self._on_frame(child, frame), lambda link: self._on_link_lost(child, link)
+        )
+        init = {
+            "role": member.role,
+            "slot": member.slot,
+            "name": child.name,
+            "generation": member.generation,
+            "run": self._dispatch.run.to_bytes(4, "big"),
+            "config": self._wire_config,
+            "data": self._data,
+        }
+        child.link.send(encode(Kind.INIT, 0, pack(init), generation=member.generation))
+
+    # -- frames
+
+    def _on_frame(self, child: Child, frame: Frame) -> None:
+        kind = frame[0]
+        if kind == Kind.ANSWER:
+            if child.worker is not None:
+                self._dispatch.on_answer(child.worker, frame)
+        elif kind == Kind.COMMIT:
+            if child.worker is not None:
+                self._dispatch.on_commit(child.worker, frame)
+        elif kind == Kind.RESULT:
+            self._dispatch.on_result(frame)
+        elif kind == Kind.NOTICE:
+            self._to_workers(encode(Kind.NOTICE, 0, frame[5]))
+        elif kind == Kind.CALL:
+            self._route_call(child, frame)
+        elif kind == Kind.REPLY:
+            self._route_reply(frame)
+        elif kind == Kind.EVENT:
+            self._on_event(child, unpack(frame[5]))
+        elif kind == Kind.PONG:
+            child.latency_ms = (self._now_s() - child.pinged_s) * 1000
+            if frame[5]:
+                child.figures = unpack(frame[5])
+        elif kind == Kind.HELLO:
+            self._on_hello(child, unpack(frame[5]))
+
+    def _on_hello(self, child: Child, hello: dict[str, Any]) -> None:
+        child.member.move(Event.HELLO)
+        if child.link is None:
+            return
+        if child.member.state is not State.UP:
+            # A STOP that was sent before the child listened is not to be lost.
+            child.link.send(encode(Kind.STOP, 0))
+            return
+        child.since_s = self._now_s()
+        if child.member.role == "store":
+            self.queue = hello["figures"]
+            # Workers forget what they read from the last store before any answer of this one can reach a client.
+            self._to_workers(encode(Kind.STORE, 0))
+            self._dispatch.store_up(child.link)
+        elif child.member.role == "worker":
+            child.worker = Worker(child.member.slot, child.name.encode(), child.member.generation, child.link)
+            self._dispatch.worker_up(child.worker, self._servers())
+        _log.info("%s is up", child.member.slot, extra={"child": child.pid, "generation": child.member.generation})
+        self.changed.set()
+
+    def _on_event(self, child: Child, event: list[Any]) -> None:
+        name, *rest = event
+        if name == "queue":
+            [self.queue] = rest
+        elif name == "replicated":
+            self._dispatch.on_replicated(rest[0])
+        elif name == "upstream":
+            self.upstreams[rest[0]] = rest[1]
+        elif name == "cannot-boot":
+            reason, hint = rest
+            child.member.reason = reason if hint is None else f"{reason} ({hint})"
+
+    def _to_workers(self, frame: bytes) -> None:
+        for child in self.children.values():
+            if child.worker is not None and child.link is not None:
+                child.link.send(frame)
+
+    # -- calls between children
+
+    def _route_call(self, child: Child, frame: Frame) -> None:
+        _, _, role, _, ident, body = frame
+        store = self.children["store"]
+        if child.link is None:
+            return
+        if role != Role.STORE or store.link is None or store.member.state is not State.UP:
+            unavailable = ["unavailable", "the store is not up", None, None, {}]
+            child.link.send(encode(Kind.REPLY, ident, pack(unavailable), aux=1))
+            return
+        self._call_ids += 1
+        self._calls[self._call_ids] = (child.link, ident)
+        store.link.send(encode(Kind.CALL, self._call_ids, body))
+
+    def _route_reply(self, frame: Frame) -> None:
+        _, _, aux, _, ident, body = frame
+        caller = self._calls.pop(ident, None)
+        if caller is not None:
+            link, their_ident = caller
+            link.send(encode(Kind.REPLY, their_ident, body, aux=aux))
+
+    def _fail_calls(self) -> None:
+        calls, self._calls = self._calls, {}
+        for link, ident in calls.values():
+            link.send(encode(Kind.REPLY, ident, pack(["unavailable", "the store has ended", None, None, {}]), aux=1))
+
+    # -- ending
+
+    def _on_link_lost(self, child: Child, link: Link) -> None:
+        if child.link is not link:
+            return
+        child.link = None
+        self._withdraw(child)
+        # A child that closed its socket is of no use; the pidfd tells when it has gone.
+        if child.pidfd is not None and child.member.state is State.UP:
+            self._signal(child, signal.SIGKILL)
+
+    def _withdraw(self, child: Child) -> None:
+        """Nothing is sent to this child any more, and what it held goes elsewhere."""
+        if child.member.role == "store":
+            self._dispatch.store_lost()
+            self._fail_calls()
+        elif child.worker is not None:
+            child.worker = None
+            self._dispatch.worker_lost(child.member.slot, self._servers())
+        self.changed.set()
+
+    def _on_ended(self, child: Child) -> None:
+        assert child.pidfd is not None
+        asyncio.get_running_loop().remove_reader(child.pidfd)
+        reason = _exit_reason(child.pidfd)
+        os.close(child.pidfd)
+        child.pid, child.pidfd = None, None
+        link, child.link = child.link, None
+        if link is not None:
+            link.close()
+        self._withdraw(child)
+        self._gone(child, reason)
+
+    def _gone(self, child: Child, reason: str) -> None:
+        member = child.member
+        was_up = member.state is State.UP
+        state = member.move(Event.ENDED)
+        child.ended.set()
+        child.since_s = self._now_s()
+        self.changed.set()
+        if state is State.STOPPED:
+            return
+        if was_up:
+            _log.warning("%s ended (%s); starting it again", member.slot, reason)
+            member.reason = None
+            self._start(self._spawn(child))
+            return
+        member.failures += 1
+        member.reason = member.reason or f"ended before it was ready: {reason}"
+        wait_s = pause_s(member.failures, random.random())
+        _log.error("%s cannot start (%s); next try in %.0f s", member.slot, member.reason, wait_s)
+        asyncio.get_running_loop().call_later(wait_s, self._retry, child)
+
+    def _retry(self, child: Child) -> None:
+        if child.member.state is State.DELAYED:
+            child.member.move(Event.PAUSED)
+            self._start(self._spawn(child))
+
+    async def stop(self, deadline_s: float) -> None:
+        """Ends all children in order: workers, replayer, and the store last. `deadline_s` by the loop's clock."""
+        self._stopping = True
+        for roles in (("worker", "replayer"), ("store",)):
+            ending = [child for child in self.children.values() if child.member.role in roles]
+            for child in ending:
+                child.member.move(Event.STOP)
+                if child.link is not None:
+                    child.link.send(encode(Kind.STOP, 0))
+            await self._wait_ended(ending, deadline_s)
+        if self._zygote is not None:
+            zygote, self._zygote = self._zygote, None
+            asyncio.get_running_loop().remove_reader(zygote.pidfd)
+            zygote.close()
+
+    async def _wait_ended(self, children: list[Child], deadline_s: float) -> None:
+        waits = [child.ended.wait() for child in children if child.pidfd is not None]
+        left_s = max(0.5, deadline_s - self._now_s())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*waits), min(left_s, KILL_AFTER_S))
+            return
+        for child in children:
+            if child.pidfd is not None:
+                _log.warning("%s did not end in time; killing it", child.member.slot)
+                self._signal(child, signal.SIGKILL)
+        await asyncio.gather(*(child.ended.wait() for child in children if child.pidfd is not None))
+
+    # -- the rest
+
+    def ping(self) -> None:
+        """Asks every child that is up for its figures."""
+        self._pings += 1
+        for child in self.children.values():
+            if child.link is not None and child.member.state is State.UP:
+                child.pinged_s = self._now_s()
+                child.link.send(encode(Kind.PING, self._pings, generation=child.member.generation))
+
+    def _servers(self) -> list[Server]:
+        return [
+            child.server for child in self.children.values() if child.worker is not None and child.server is not None
+        ]
+
+    def _signal(self, child: Child, number: int) -> None:
+        if child.pidfd is not None:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(child.pidfd, number)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _now_s(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def _children(config: Config) -> list[Child]:
+    children = [Child(Member("store", "store"), "store")]
+    servers = config.servers
+    for name, role in (("primary", servers.primary), ("secondary", servers.secondary)):
+        for number in range(1, role.workers + 1):
+            slot = name if number == 1 else f"{name}-{number}"
+            children.append(Child(Member(slot, "worker"), name, Server(slot, role.weight, role.priority)))
+    children.append(Child(Member("replayer", "replayer"), "replayer"))
+    return children
+
+
+def _exit_reason(pidfd: int) -> str:
+    try:
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+    except ChildProcessError:
+        return "its exit status is not known"
+    if result is None:
+        return "its exit status is not known"
+    if result.si_code == os.CLD_EXITED:
+        return f"exit code {result.si_status}"
+    return f"killed by {signal.Signals(result.si_status).name}"

@@ -1,0 +1,106 @@
+"""What the supervisor answers itself, so that it answers while every worker is down: health, status, metrics, the
+queue's figures, and the administration of upstreams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+import orjson
+
+from deora.errors import Problem
+from deora.gateway.access import Scope, require
+from deora.gateway.server import Incoming
+from deora.observe import health, prometheus
+from deora.observe.metrics import Metrics
+from deora.supervisor.snapshot import Gauges
+from deora.wire.answers import JSON
+from deora.wire.frames import pack
+
+Reply = tuple[int, bytes, bytes]
+
+UPSTREAMS: Final = b"/admin/upstreams/"
+_DOCUMENTS: Final = b"/v1/documents"
+
+
+class Control:
+    """The routes of the supervisor. `answer` is the `Local` of the dispatch."""
+
+    def __init__(self, gauges: Gauges, metrics: Metrics, now_s: Callable[[], float], is_ready: Callable[[], bool]) -> None:
+        self._gauges = gauges
+        self._metrics = metrics
+        self._now_s = now_s
+        self._is_ready = is_ready
+        self._routes: dict[bytes, tuple[Scope, Callable[[], Reply]]] = {
+            b"/health": (Scope.NONE, self._health),
+            b"/health/live": (Scope.NONE, self._live),
+            b"/health/ready": (Scope.NONE, self._ready),
+            b"/health/detailed": (Scope.NONE, self._detailed),
+            b"/api/health": (Scope.NONE, self._api_health),
+            b"/status": (Scope.READ, self._status),
+            b"/metrics": (Scope.READ, self._metrics_page),
+            b"/v1/queue": (Scope.READ, self._queue),
+        }
+
+    def answer(self, request: Incoming) -> Reply | bytes | None:
+        """See `gateway.dispatch.Local`. Raises Problem."""
+        if request.target.startswith(_DOCUMENTS):
+            return None
+        path = request.target.partition(b"?")[0]
+        route = self._routes.get(path)
+        if route is not None:
+            scope, handler = route
+            if request.method != b"GET":
+                raise _only(request, "GET")
+            require(request.scope, scope)
+            return handler()
+        if path.startswith(UPSTREAMS):
+            return self._upstream(request, path[len(UPSTREAMS) :])
+        return None
+
+    def _upstream(self, request: Incoming, rest: bytes) -> bytes | None:
+        name, _, action = rest.partition(b":")
+        if action not in (b"pause", b"resume"):
+            return None
+        if request.method != b"POST":
+            raise _only(request, "POST")
+        require(request.scope, Scope.ADMIN)
+        return pack(["pause", name.decode("latin-1"), action == b"pause"])
+
+    def _health(self) -> Reply:
+        return _json(*health.health(self._gauges.snapshot(self._now_s())))
+
+    def _live(self) -> Reply:
+        return _json(200, {"status": "live"})
+
+    def _ready(self) -> Reply:
+        ready = self._is_ready()
+        return _json(200 if ready else 503, {"status": "ready" if ready else "not ready"})
+
+    def _detailed(self) -> Reply:
+        return _json(*health.detailed(self._gauges.snapshot(self._now_s())))
+
+    def _api_health(self) -> Reply:
+        return _json(*health.api_health(self._gauges.snapshot(self._now_s())))
+
+    def _status(self) -> Reply:
+        return _json(200, health.status_document(self._gauges.snapshot(self._now_s())))
+
+    def _metrics_page(self) -> Reply:
+        page = prometheus.render(self._gauges.snapshot(self._now_s()), self._metrics)
+        return 200, prometheus.CONTENT_TYPE, page
+
+    def _queue(self) -> Reply:
+        return _json(200, self._gauges.queue(self._now_s()))
+
+
+def _json(status: int, members: dict[str, Any]) -> Reply:
+    return status, JSON, orjson.dumps(members)
+
+
+def _only(request: Incoming, method: str) -> Problem:
+    return Problem(
+        "method-not-allowed",
+        f"{request.method.decode('latin-1')} is not allowed here; allowed: {method}",
+        fields={"allow": method},
+    )

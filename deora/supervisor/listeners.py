@@ -1,0 +1,78 @@
+"""The sockets that clients come in by: TCP for tills, a Unix socket for the command line."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+from pathlib import Path
+from typing import Final
+
+from deora.errors import StartError
+
+BACKLOG: Final = 4096
+CONTROL_NAME: Final = "control.sock"
+
+
+def listen_tcp(host: str, port: int) -> socket.socket:
+    """A listening socket on host and port. Raises StartError where the address is taken or not ours."""
+    try:
+        [family, kind, protocol, _, address] = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except socket.gaierror as error:
+        raise StartError(
+            f"servers.host {host!r} is no address of this machine: {error.strerror}",
+            hint="use 127.0.0.1, or an address that `ip addr` shows",
+        ) from error
+    sock = socket.socket(family, kind, protocol)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind(address)
+        sock.listen(BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"cannot listen on {host}:{port}: {error.strerror}", hint=_hint(error, port)) from error
+    sock.setblocking(False)
+    return sock
+
+
+def _hint(error: OSError, port: int) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"another program listens there (`ss -ltnp 'sport = :{port}'` names it); choose another with --port"
+    if error.errno == errno.EACCES:
+        return "ports below 1024 need a privilege; choose another with --port"
+    return "use 127.0.0.1, or an address that `ip addr` shows"
+
+
+def control_directory(data: Path) -> Path:
+    """Where the control socket lies: systemd's runtime directory, else the data directory."""
+    runtime = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(runtime.split(":")[0]) if runtime else data
+
+
+def listen_control(directory: Path) -> socket.socket:
+    """The control socket, for the owner alone. What a dead instance left there is replaced: the lock is ours."""
+    # A Unix socket's path has at most 107 bytes; through a descriptor of its directory any depth works.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        path = f"/proc/self/fd/{descriptor}/{CONTROL_NAME}"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old_mask = os.umask(0o177)
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(old_mask)
+        sock.listen(64)
+        sock.setblocking(False)
+        return sock
+    except OSError as error:
+        raise StartError(
+            f"the control socket {directory / CONTROL_NAME} cannot be made: {error.strerror}",
+            hint="the data directory must be on a file system with Unix sockets, and belong to this user",
+        ) from error
+    finally:
+        os.close(descriptor)

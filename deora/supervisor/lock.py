@@ -1,0 +1,72 @@
+"""One instance for each data directory: an flock, which ends with its holder, so no stale file can hurt anybody."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from deora.errors import StartError
+
+LOCK_NAME: Final = "deora.lock"
+
+
+class InstanceLock:
+    """Held from start to end. The descriptor is not inherited by an exec, so no child can outlive it as the holder."""
+
+    def __init__(self, data: Path, argv: list[str]) -> None:
+        _prepare(data)
+        self._path = data / LOCK_NAME
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise _not_writable(data, error) from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = _holder(self._descriptor)
+            os.close(self._descriptor)
+            raise StartError(
+                f"another instance runs on {data}{holder}",
+                hint="`deora status` shows it and `deora stop` ends it; a second one needs its own --data",
+            ) from None
+        content = json.dumps({"pid": os.getpid(), "argv": argv, "systemd": "INVOCATION_ID" in os.environ})
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, content.encode(), 0)
+
+    def release(self) -> None:
+        """Gives the data directory free."""
+        os.ftruncate(self._descriptor, 0)
+        os.close(self._descriptor)
+
+
+def _prepare(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StartError(
+            f"the data directory {data} cannot be made: {error.strerror}",
+            hint="name another one with --data, or make it and give it to this user",
+        ) from error
+    if not os.access(data, os.W_OK | os.X_OK):
+        raise StartError(
+            f"the data directory {data} cannot be written to by this user",
+            hint=f"chown it to the user that runs DEORA (uid {os.getuid()}), or name another one with --data",
+        )
+
+
+def _not_writable(data: Path, error: OSError) -> StartError:
+    return StartError(
+        f"the data directory {data} cannot be written to: {error.strerror}",
+        hint="check its owner, its permissions and whether its file system is mounted read-only",
+    )
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        pid = json.loads(os.pread(descriptor, 4096, 0))["pid"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return f" (pid {pid})"

@@ -1,0 +1,187 @@
+"""The supervisor's process, from its options to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+import uvloop
+
+from deora import __version__
+from deora.config.checks import check_listen_address
+from deora.config.schema import Config, SqliteUpstream, upstreams
+from deora.errors import StartError
+from deora.gateway.access import Access
+from deora.gateway.balancer import MODES
+from deora.gateway.dispatch import Dispatch, Patience
+from deora.gateway.server import Limits, Server
+from deora.observe.logs import configure
+from deora.observe.metrics import Metrics
+from deora.supervisor.arbiter import Arbiter
+from deora.supervisor.control import Control
+from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp
+from deora.supervisor.lock import InstanceLock
+from deora.supervisor.options import StartOptions
+from deora.supervisor.process import become_subreaper, name_process
+from deora.supervisor.snapshot import Gauges
+
+_log = logging.getLogger("deora.supervisor")
+
+SWEEP_INTERVAL_S: Final = 0.25
+TICK_INTERVAL_S: Final = 1.0
+STOP_S: Final = 9.0
+FINISH_S: Final = 3.0
+
+
+class Supervisor:
+    """One instance: its listeners, its dispatch, its children."""
+
+    def __init__(self, options: StartOptions, listener: socket.socket, control: socket.socket) -> None:
+        config = options.config
+        loop = asyncio.get_running_loop()
+        self._now_s = loop.time
+        self._listener = listener
+        self._control_socket = control
+        self._stop = asyncio.Event()
+        self._metrics = Metrics()
+        self._dispatch = Dispatch(
+            MODES[config.loadbalancer.mode](),
+            Patience(config.servers.request_timeout_s, config.loadbalancer.max_retries),
+            self._metrics,
+            loop.time,
+            lambda request: self._control.answer(request),
+        )
+        self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
+        self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, loop.time())
+        self._control = Control(self._gauges, self._metrics, loop.time, self._arbiter.is_ready)
+        limits = _limits(config)
+        access = Access(config.security.tokens)
+        self._clients = Server(self._dispatch, limits, access, self._dispatch.next_request_id)
+        # Whoever may open the control socket owns the instance: no token is asked for there.
+        self._operators = Server(self._dispatch, limits, Access([]), self._dispatch.next_request_id)
+
+    async def serve(self) -> None:
+        """Serves until a signal asks it to stop."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._stop.set)
+        control = await loop.create_unix_server(self._operators, sock=self._control_socket)
+        clients = await loop.create_server(self._clients, sock=self._listener)
+        sweeping = asyncio.create_task(self._sweep())
+        starting = asyncio.create_task(self._start())
+        try:
+            await self._stop.wait()
+            _log.info("stopping")
+        finally:
+            deadline_s = loop.time() + STOP_S
+            clients.close()
+            control.close()
+            starting.cancel()
+            await self._finish(loop.time() + FINISH_S)
+            sweeping.cancel()
+            await self._arbiter.stop(deadline_s)
+            _log.info("stopped")
+
+    async def _start(self) -> None:
+        try:
+            await self._arbiter.start()
+        except StartError as error:
+            _log.error("%s", error, extra={"hint": error.hint})
+            self._stop.set()
+            return
+        while not self._arbiter.is_ready():
+            self._arbiter.changed.clear()
+            await self._arbiter.changed.wait()
+        host, port = self._listener.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        _log.info("ready on http://%s:%d", shown, port, extra={"version": __version__})
+
+    async def _finish(self, deadline_s: float) -> None:
+        """Lets what was accepted be answered, then ends the connections."""
+        while self._dispatch.open_requests() and self._now_s() < deadline_s:
+            self._dispatch.sweep()
+            await asyncio.sleep(0.02)
+        self._clients.close()
+        self._operators.close()
+        await asyncio.sleep(0)
+
+    async def _sweep(self) -> None:
+        ticked_s = self._now_s()
+        self._arbiter.ping()
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            self._dispatch.sweep()
+            now_s = self._now_s()
+            if now_s - ticked_s >= TICK_INTERVAL_S:
+                self._clients.sweep()
+                self._operators.sweep()
+                self._metrics.tick(now_s - ticked_s)
+                self._gauges.tick(now_s)
+                self._arbiter.ping()
+                ticked_s = now_s
+
+
+def _limits(config: Config) -> Limits:
+    limits = config.security.limits
+    return Limits(limits.body, limits.headers, limits.target, limits.header_timeout_s)
+
+
+def run(options: StartOptions) -> int:
+    """Runs an instance until it is asked to stop. Raises StartError where it cannot start."""
+    config = options.config
+    host = options.host if options.host is not None else config.servers.host
+    port = options.port if options.port is not None else config.servers.port
+    fault = check_listen_address(config, host)
+    if fault is not None:
+        raise StartError(fault)
+    _check_abilities(config)
+    lock = InstanceLock(options.data, options.argv)
+    try:
+        listener = listen_tcp(host, port)
+        directory = control_directory(options.data)
+        control = listen_control(directory)
+        configure("supervisor", config.logger, options.data)
+        become_subreaper()
+        name_process("deora")
+
+        async def serve() -> None:
+            await Supervisor(options, listener, control).serve()
+
+        try:
+            uvloop.run(serve())
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                (directory / CONTROL_NAME).unlink()
+    finally:
+        lock.release()
+        sys.stderr.flush()
+    return 0
+
+
+def _check_abilities(config: Config) -> None:
+    """Refuses what the configuration's shape allows and this version cannot do yet; nothing is ignored in silence."""
+    for name, upstream in upstreams(config).items():
+        if not isinstance(upstream, SqliteUpstream):
+            raise StartError(
+                f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has the type sqlite alone",
+                hint='use {"type": "sqlite", "file": "upstream.db"}',
+            )
+    balancer = config.loadbalancer
+    if balancer.mode not in MODES:
+        raise StartError(
+            f"loadbalancer.json: mode is {balancer.mode!r}; DEORA {__version__} has {', '.join(MODES)}",
+            hint="choose one of these",
+        )
+    if balancer.sticky != "none":
+        raise StartError(f"loadbalancer.json: sticky is {balancer.sticky!r}; DEORA {__version__} has none alone")
+    if config.security.tls.cert is not None:
+        raise StartError(
+            f"security.json: tls is set; DEORA {__version__} serves plain HTTP alone",
+            hint="put a proxy that ends TLS in front of it",
+        )

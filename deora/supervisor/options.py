@@ -1,0 +1,27 @@
+"""What `deora start` hands to the supervisor: the checked configuration and the choices of the command line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from deora.config.schema import Config
+
+
+@dataclass(frozen=True, slots=True)
+class StartOptions:
+    """One start.
+
+    `config_dir` is None when the built-in defaults serve. `host` and `port` are those named on the command line and
+    win over the configuration; None leaves the choice to it. `argv` is what follows `deora start` with every path
+    absolute and without `--detach`: the lock file keeps it, and `deora restart` starts with it again.
+    """
+
+    config: Config
+    config_dir: Path | None
+    data: Path
+    host: str | None
+    port: int | None
+    argv: list[str]

@@ -1,0 +1,81 @@
+"""HTTP answers as bytes. Workers make most of them and the supervisor sends them on as they are."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+import orjson
+
+from deora.errors import Problem
+
+JSON: Final = b"application/json"
+PROBLEM_JSON: Final = b"application/problem+json"
+
+_STATUS_LINES: Final = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: ".encode() for status in HTTPStatus
+}
+_STATUS_LINES[507] = b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: "
+
+
+def answer(
+    status: int,
+    content: bytes,
+    *,
+    server: bytes,
+    request_id: bytes,
+    content_type: bytes = JSON,
+    headers: bytes = b"",
+    close: bool = False,
+    head: bool = False,
+) -> bytes:
+    """A whole answer. `headers` are further lines, each ended by CR LF; `head` leaves the content out."""
+    if status == 304:
+        # RFC 9110, 15.4.5: no content, and its headers are those that a 200 would have had for the cache.
+        return b"".join(
+            (
+                b"HTTP/1.1 304 Not Modified\r\nX-Deora-Server: ",
+                server,
+                b"\r\nX-Request-Id: ",
+                request_id,
+                b"\r\n",
+                headers,
+                b"Connection: close\r\n\r\n" if close else b"\r\n",
+            )
+        )
+    return b"".join(
+        (
+            _STATUS_LINES[status],
+            content_type,
+            b"\r\nContent-Length: ",
+            str(len(content)).encode(),
+            b"\r\nX-Deora-Server: ",
+            server,
+            b"\r\nX-Request-Id: ",
+            request_id,
+            b"\r\n",
+            headers,
+            b"Connection: close\r\n\r\n" if close else b"\r\n",
+            b"" if head else content,
+        )
+    )
+
+
+def problem_answer(
+    problem: Problem, *, server: bytes, request_id: bytes, headers: bytes = b"", close: bool = False, head: bool = False
+) -> bytes:
+    """A refusal as application/problem+json (RFC 9457)."""
+    if problem.retry_after_s is not None:
+        headers += b"Retry-After: %d\r\n" % problem.retry_after_s
+    if problem.status == 401:
+        headers += b"WWW-Authenticate: Bearer\r\n"
+    return answer(
+        problem.status,
+        orjson.dumps(problem.document()),
+        server=server,
+        request_id=request_id,
+        content_type=PROBLEM_JSON,
+        headers=headers,
+        close=close,
+        head=head,
+    )

@@ -1,0 +1,58 @@
+"""What a handler is given and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from deora.cache.memory import MemoryCache
+from deora.worker.reader import Reader
+from deora.worker.requests import Request
+
+DEFAULT_PRIORITY = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A response. `headers` are further lines, each ended by CR LF."""
+
+    status: int
+    content: bytes
+    headers: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What the store is to do. `body` goes to it as it is; `wait_s` is how long the client waits for upstream."""
+
+    body: bytes
+    wait_s: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A document as its JSON and its version: what the memory cache holds."""
+
+    version: str
+    content: bytes
+
+
+@dataclass(slots=True)
+class Context:
+    """The parts of a worker that handlers use. `priorities` is queue.json's, by collection path or its last part."""
+
+    reader: Reader
+    memory: MemoryCache[Shown]
+    priorities: Mapping[str, int]
+    now_s: Callable[[], float]
+
+    def priority_of(self, collection: str) -> int:
+        """The configured priority of a collection."""
+        found = self.priorities.get(collection)
+        if found is None:
+            found = self.priorities.get(collection.rpartition("/")[2], DEFAULT_PRIORITY)
+        return found
+
+
+Reply = Answer | Commit
+Handler = Callable[[Context, Request, bytes], Reply | Awaitable[Reply]]

@@ -1,0 +1,144 @@
+"""One document: read it, or return the writes that change it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from hashlib import blake2b
+
+from deora.documents.paths import check_collection_path, check_document_path, generate_id, split
+from deora.documents.writes import Write, parse_commit, parse_create, parse_delete, parse_set, parse_update
+from deora.errors import Problem
+from deora.wire.frames import pack
+from deora.worker.context import Answer, Commit, Context, Reply, Shown
+from deora.worker.requests import Request, decode_path
+from deora.worker.showing import document_json
+
+
+def read(context: Context, request: Request, argument: bytes) -> Reply | Awaitable[Reply]:
+    """GET of a document: from memory where it is there, else from the store's file."""
+    path = check_document_path(decode_path(argument))
+    if request.query:
+        check_parameters(request, ())
+    shown = context.memory.get(path, context.now_s())
+    if shown is not None:
+        return _answer(request, shown)
+    return _read_stored(context, request, path)
+
+
+async def _read_stored(context: Context, request: Request, path: str) -> Reply:
+    ticket = context.memory.begin(path)
+    try:
+        row = await context.reader.document(*split(path))
+    except BaseException:
+        context.memory.give_up(path, ticket)
+        raise
+    if row is None:
+        context.memory.give_up(path, ticket)
+        raise Problem("document-not-found", f"there is no document {path}")
+    shown = Shown(row[0], document_json(path, *row))
+    context.memory.fill(path, ticket, shown, len(shown.content), context.now_s())
+    return _answer(request, shown)
+
+
+def _answer(request: Request, shown: Shown) -> Answer:
+    etag = b'ETag: "%b"\r\n' % shown.version.encode()
+    if b"if-none-match" in request.fields:
+        tags = request.if_none_match()
+        if shown.version in tags or "*" in tags:
+            return Answer(304, b"", etag)
+    return Answer(200, shown.content, etag)
+
+
+def set_document(context: Context, request: Request, argument: bytes) -> Reply:
+    """PUT of a document."""
+    check_parameters(request, ())
+    path = decode_path(argument)
+    tags = request.if_none_match()
+    if tags and tags != ["*"]:
+        raise Problem("invalid-header", "a write takes If-None-Match: * and nothing else", hint="If-Match guards a version")
+    write = parse_set(path, request.json_content(), if_version=request.if_match(), if_absent=bool(tags))
+    return _commit(context, request, [write], single=True)
+
+
+def update(context: Context, request: Request, argument: bytes) -> Reply:
+    """PATCH of a document."""
+    upsert = _flag(check_parameters(request, ("upsert",)), "upsert")
+    write = parse_update(decode_path(argument), request.json_content(), upsert, if_version=request.if_match())
+    return _commit(context, request, [write], single=True)
+
+
+def delete(context: Context, request: Request, argument: bytes) -> Reply:
+    """DELETE of a document."""
+    check_parameters(request, ())
+    write = parse_delete(decode_path(argument), if_version=request.if_match())
+    return _commit(context, request, [write], single=True)
+
+
+def create(context: Context, request: Request, argument: bytes) -> Reply:
+    """POST to a collection. The generated id is the same at every attempt, since its seed is."""
+    collection = check_collection_path(decode_path(argument))
+    name = check_parameters(request, ("id",)).get("id")
+    if name is None:
+        name = generate_id(request.seed)
+    elif "/" in name:
+        raise Problem("invalid-path", "an id cannot hold a slash")
+    write = parse_create(f"{collection}/{name}", request.json_content())
+    return _commit(context, request, [write], single=True)
+
+
+def commit(context: Context, request: Request, argument: bytes) -> Reply:
+    """POST of a commit: 1 to 500 writes, all or nothing."""
+    check_parameters(request, ())
+    return _commit(context, request, parse_commit(request.json_content()), single=False)
+
+
+def _commit(context: Context, request: Request, writes: list[Write], *, single: bool) -> Commit:
+    wait_s, representation = request.preferences()
+    priority = request.priority()
+    if priority is None:
+        priority = max(context.priority_of(split(write.path)[0]) for write in writes)
+    key = request.idempotency_key()
+    body = [
+        "write",
+        scoped_key(request, key),
+        fingerprint(request) if key is not None else b"",
+        priority,
+        [write.to_wire() for write in writes],
+        single,
+        representation,
+    ]
+    return Commit(pack(body), wait_s)
+
+
+def scoped_key(request: Request, key: bytes | None) -> bytes | None:
+    """What the store keeps a key under: the same key of another token, method or target is another one."""
+    if key is None:
+        return None
+    parts = (request.fields.get(b"token", b""), request.method, request.path, request.query, key)
+    return blake2b(b"\n".join(parts), digest_size=24).digest()
+
+
+def fingerprint(request: Request) -> bytes:
+    """What a repeated request must share with the first: its content and what guards it."""
+    guards = (request.fields.get(name, b"") for name in (b"if-match", b"if-none-match", b"x-deora-priority"))
+    return blake2b(b"\n".join((*guards, request.content)), digest_size=16).digest()
+
+
+def check_parameters(request: Request, allowed: tuple[str, ...]) -> dict[str, str]:
+    """The query's parameters, each allowed and at most once."""
+    if not request.query:
+        return {}
+    found: dict[str, str] = {}
+    for name, value in request.parameters():
+        if name not in allowed or name in found:
+            listed = ", ".join(allowed) or "none"
+            raise Problem("bad-request", f"the parameter {name[:60]!r} is not allowed here, or stands twice; allowed: {listed}")
+        found[name] = value
+    return found
+
+
+def _flag(parameters: dict[str, str], name: str) -> bool:
+    value = parameters.get(name, "false")
+    if value not in ("true", "false"):
+        raise Problem("bad-request", f"{name}={value[:60]!r}; true or false are allowed")
+    return value == "true"

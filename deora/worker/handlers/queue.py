@@ -1,0 +1,140 @@
+"""The queue: what waits, what is in flight, what is dead; and what an operator does about it."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import orjson
+
+from deora.documents.paths import check_document_path, split
+from deora.documents.values import decode_json
+from deora.errors import Problem
+from deora.outbox import listing
+from deora.outbox.states import State
+from deora.wire.frames import pack
+from deora.worker.context import Answer, Commit, Context, Reply
+from deora.worker.handlers.documents import check_parameters
+from deora.worker.requests import Request
+
+_PARAMETERS: Final = ("state", "upstream", "path", "limit", "cursor")
+DEFAULT_LIMIT: Final = 100
+MAX_LIMIT: Final = 1000
+PAGE_BYTES: Final = 4 * 1024 * 1024
+
+
+async def entries(context: Context, request: Request, argument: bytes) -> Reply:
+    """GET of the queue's entries, oldest first."""
+    asked = check_parameters(request, _PARAMETERS)
+    wanted = _states(asked.get("state"))
+    limit = _whole_number(asked, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
+    after = _whole_number(asked, "cursor", 0, 0, 2**63 - 1)
+    inflight = listing.members(await context.reader.rows(listing.BATCHES))
+    upstreams = dict((await context.reader.rows(listing.UPSTREAMS)))
+    if "upstream" in asked:
+        upstreams = {ident: name for ident, name in upstreams.items() if name == asked["upstream"]}
+        if not upstreams:
+            raise Problem("bad-request", f"there is no upstream {asked['upstream'][:60]!r}")
+    path = check_document_path(asked["path"]) if "path" in asked else None
+    found: list[dict[str, Any]] = []
+    size_bytes = 0
+    cursor: str | None = None
+    async for row in _rows(context, list(upstreams), wanted, path, after):
+        if listing.row_state(row, inflight) not in wanted:
+            continue
+        if len(found) == limit or size_bytes > PAGE_BYTES:
+            cursor = str(found[-1]["id"])
+            break
+        found.append(listing.entry_json(row, inflight))
+        size_bytes += len(row[-1])
+    return Answer(200, orjson.dumps({"entries": found, "cursor": cursor}))
+
+
+async def _rows(context: Context, upstreams: list[int], wanted: set[State], path: str | None, after: int) -> Any:
+    """Rows by rising id, a page of the file at a time."""
+    page = 200
+    while True:
+        rows: list[tuple[Any, ...]] = []
+        for upstream in upstreams:
+            if path is not None:
+                rows += await context.reader.rows(listing.OF_DOCUMENT, (*split(path), upstream, after, page))
+                continue
+            if any(listing.is_live(state) for state in wanted):
+                rows += await context.reader.rows(listing.LIVE, (upstream, after, page))
+            if State.DEAD in wanted:
+                rows += await context.reader.rows(listing.DEAD, (upstream, after, page))
+        rows.sort(key=lambda row: row[0])
+        for row in rows[:page]:
+            yield row
+        if not rows:
+            return
+        after = rows[:page][-1][0]
+
+
+async def entry(context: Context, request: Request, argument: bytes) -> Reply:
+    """GET of one entry."""
+    check_parameters(request, ())
+    ident = _entry_id(argument)
+    inflight = listing.members(await context.reader.rows(listing.BATCHES))
+    rows = await context.reader.rows(listing.ONE, (ident,))
+    if not rows:
+        raise Problem(
+            "entry-not-found",
+            f"the queue has no entry {ident}",
+            hint="GET /v1/queue/entries lists them; done ones are pruned after retention_hours",
+        )
+    return Answer(200, orjson.dumps(listing.entry_json(rows[0], inflight)))
+
+
+def retry(context: Context, request: Request, argument: bytes) -> Reply:
+    """POST: a dead entry is sent once more."""
+    check_parameters(request, ())
+    body = decode_json(request.json_content()) if request.content else {}
+    if not isinstance(body, dict) or not set(body) <= {"force"} or not isinstance(body.get("force", False), bool):
+        raise Problem("bad-request", 'the body must be empty or {"force": true}')
+    return Commit(pack(["retry", _entry_id(argument), body.get("force", False)]))
+
+
+def drop(context: Context, request: Request, argument: bytes) -> Reply:
+    """DELETE of a dead entry."""
+    check_parameters(request, ())
+    return Commit(pack(["drop", _entry_id(argument)]))
+
+
+def retry_dead(context: Context, request: Request, argument: bytes) -> Reply:
+    """POST: all dead entries are sent once more."""
+    return Commit(pack(["retryDead", check_parameters(request, ("upstream",)).get("upstream")]))
+
+
+def pause(context: Context, request: Request, argument: bytes) -> Reply:
+    """POST: nothing is sent to any upstream until `resume`."""
+    return Commit(pack(["pause", check_parameters(request, ("upstream",)).get("upstream"), True]))
+
+
+def resume(context: Context, request: Request, argument: bytes) -> Reply:
+    """POST: ends a pause."""
+    return Commit(pack(["pause", check_parameters(request, ("upstream",)).get("upstream"), False]))
+
+
+def _states(text: str | None) -> set[State]:
+    if text is None:
+        return set(listing.LISTED)
+    for state in listing.LISTED:
+        if state.value == text:
+            return {state}
+    allowed = ", ".join(state.value for state in listing.LISTED)
+    raise Problem("bad-request", f"state={text[:60]!r}; allowed: {allowed}")
+
+
+def _whole_number(parameters: dict[str, str], name: str, default: int, lowest: int, highest: int) -> int:
+    text = parameters.get(name)
+    if text is None:
+        return default
+    if not text.isascii() or not text.isdigit() or len(text) > 19 or not lowest <= int(text) <= highest:
+        raise Problem("bad-request", f"{name}={text[:60]!r}; a whole number from {lowest} to {highest} is allowed")
+    return int(text)
+
+
+def _entry_id(argument: bytes) -> int:
+    if not argument.isdigit() or len(argument) > 18:
+        raise Problem("bad-request", f"an entry's id is a whole number, not {argument.decode('latin-1')[:60]!r}")
+    return int(argument)

@@ -1,0 +1,176 @@
+"""A worker's process: one link, one reader, one memory cache; requests in, answers and commits out.
+
+On the hot path there is no task and no future: a request that memory can answer, or that becomes a commit, is handled
+within the call that its frame came in. Only a read of the file awaits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sqlite3
+from collections.abc import Awaitable
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from deora.cache.memory import MemoryCache
+from deora.config.schema import Config
+from deora.errors import Problem
+from deora.observe.logs import configure
+from deora.wire.answers import answer, problem_answer
+from deora.wire.frames import Frame, Kind, encode, pack, unpack
+from deora.wire.link import Link
+from deora.worker.context import Answer, Context, Reply
+from deora.worker.handlers import HANDLERS
+from deora.worker.reader import Reader
+from deora.worker.requests import Request, parse
+from deora.worker.router import route
+
+_log = logging.getLogger("deora.worker")
+
+STOPPING_S = 3.0
+
+
+class Worker:
+    """The process's state."""
+
+    def __init__(self, config: Config, data: Path, init: dict[str, Any]) -> None:
+        self._generation: int = init["generation"]
+        self._run: bytes = init["run"]
+        self._server = init["name"].encode()
+        self._stopping = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        memory = config.cache.memory
+        loop = asyncio.get_running_loop()
+        self._context = Context(
+            Reader(data / "store.db"), MemoryCache(memory.max_size, memory.ttl_s), config.queue.priorities, loop.time
+        )
+
+    async def serve(self, sock: socket.socket) -> None:
+        """Serves until the supervisor says STOP or goes away."""
+        await self._context.reader.open()
+        link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
+        link.send(encode(Kind.HELLO, 0, pack({}), generation=self._generation))
+        try:
+            await self._stopping.wait()
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=STOPPING_S)
+            link.close()
+        finally:
+            # aiosqlite's thread would keep the process alive; a disk that hangs must not.
+            async with asyncio.timeout(STOPPING_S):
+                await self._context.reader.close()
+
+    def _on_frame(self, link: Link, frame: Frame) -> None:
+        kind, flags, aux, _, ident, body = frame
+        if kind == Kind.REQUEST:
+            self._on_request(link, parse(ident, flags, aux, body, self._run))
+        elif kind == Kind.NOTICE:
+            self._context.memory.invalidate(unpack(body))
+        elif kind == Kind.STORE:
+            self._context.memory.clear()
+            self._start(self._context.reader.reopen())
+        elif kind == Kind.PING:
+            memory = self._context.memory
+            figures = {"hits": memory.hits, "misses": memory.misses, "bytes": memory.size_bytes}
+            link.send(encode(Kind.PONG, ident, pack(figures), generation=self._generation))
+        elif kind == Kind.STOP:
+            self._stopping.set()
+
+    # -- requests
+
+    def _on_request(self, link: Link, request: Request) -> None:
+        try:
+            found, argument = route(request.method, request.path)
+            if request.scope < found.scope:
+                raise _forbidden(request.scope, found.scope)
+            reply = HANDLERS[found.handler](self._context, request, argument)
+        except Problem as problem:
+            self._refuse(link, request, problem)
+        except Exception:
+            self._fail(link, request)
+        else:
+            if isinstance(reply, Awaitable):
+                self._start(self._finish(link, request, reply))
+            else:
+                self._send(link, request, reply)
+
+    async def _finish(self, link: Link, request: Request, reply: Awaitable[Reply]) -> None:
+        try:
+            self._send(link, request, await reply)
+        except Problem as problem:
+            self._refuse(link, request, problem)
+        except sqlite3.Error as error:
+            _log.warning("a read of the store's file failed: %s", error)
+            self._refuse(
+                link,
+                request,
+                Problem("unavailable", "the store's file cannot be read now", hint="try again", retry_after_s=1),
+            )
+        except Exception:
+            self._fail(link, request)
+
+    def _start(self, work: Any) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _send(self, link: Link, request: Request, reply: Reply) -> None:
+        if isinstance(reply, Answer):
+            content = answer(
+                reply.status,
+                reply.content,
+                server=self._server,
+                request_id=request.request_id,
+                headers=reply.headers,
+                close=request.close,
+                head=request.head,
+            )
+            link.send(encode(Kind.ANSWER, request.id, content, aux=reply.status, generation=self._generation))
+        else:
+            link.send(encode(Kind.COMMIT, request.id, reply.body, aux=reply.wait_s, generation=self._generation))
+
+    def _refuse(self, link: Link, request: Request, problem: Problem) -> None:
+        content = problem_answer(
+            problem,
+            server=self._server,
+            request_id=request.request_id,
+            close=request.close,
+            head=request.head,
+        )
+        link.send(encode(Kind.ANSWER, request.id, content, aux=problem.status, generation=self._generation))
+
+    def _fail(self, link: Link, request: Request) -> None:
+        """A fault of ours: the client gets a 500 that names the request, the log the rest."""
+        request_id = request.request_id.decode("latin-1")
+        _log.exception("a request failed", extra={"requestId": request_id})
+        problem = Problem(
+            "internal",
+            "a fault in DEORA; nothing was written",
+            hint="the log has more under this request's id",
+            fields={"requestId": request_id},
+        )
+        self._refuse(link, request, problem)
+
+
+def _forbidden(scope: int, needed: int) -> Problem:
+    names = {1: "read", 2: "write", 3: "admin"}
+    if scope == 0:
+        return Problem("unauthorized", "this needs a token: send `Authorization: Bearer TOKEN`")
+    return Problem("forbidden", f"this needs the scope {names[needed]}; the token has {names[scope]}")
+
+
+def run(sock: socket.socket, init: dict[str, Any]) -> int:
+    """The process from its first frame to its exit code."""
+    config = Config.from_wire(init["config"])
+    data = Path(init["data"])
+    configure(init["slot"], config.logger, data)
+
+    async def serve() -> None:
+        await Worker(config, data, init).serve(sock)
+
+    uvloop.run(serve())
+    return 0
