@@ -130,11 +130,13 @@ class ControlClient:
                 return _exchange(connection, head.encode("ascii") + b"\r\n" + body)
             except TimeoutError as error:
                 raise ControlError(
-                    f"the instance on {self.data} gave no answer within {self.timeout_s:g} s", hint=_LOGS_HINT
+                    f"the instance on {self.data.absolute()} gave no answer within {self.timeout_s:g} s",
+                    hint=_LOGS_HINT,
                 ) from error
             except OSError as error:
                 raise ControlError(
-                    f"the instance on {self.data} broke off the connection: {error.strerror}", hint=_LOGS_HINT
+                    f"the instance on {self.data.absolute()} broke off the connection: {error.strerror}",
+                    hint=_LOGS_HINT,
                 ) from error
 
     def peer_pid(self) -> int:
@@ -144,7 +146,7 @@ class ControlClient:
         pid: int = _UCRED.unpack(credentials)[0]
         if pid <= 0:
             raise ControlError(
-                f"the instance on {self.data} runs in another PID namespace",
+                f"the instance on {self.data.absolute()} runs in another PID namespace",
                 hint="run the command inside the container that runs the instance",
             )
         return pid
@@ -175,7 +177,7 @@ class ControlClient:
             ) from error
         except BlockingIOError as error:  # the listener's backlog is full: nobody accepts
             raise ControlError(
-                f"the instance on {self.data} accepts no connections on its control socket", hint=_LOGS_HINT
+                f"the instance on {self.data.absolute()} accepts no connections on its control socket", hint=_LOGS_HINT
             ) from error
 
 

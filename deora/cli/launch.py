@@ -18,6 +18,7 @@ from deora.clock import Clock, SystemClock
 from deora.errors import NotRunningError, StartError
 
 READY_TIMEOUT_S: Final = 30.0
+_UNIT_VARIABLES: Final = ("INVOCATION_ID", "SYSTEMD_EXEC_PID", "NOTIFY_SOCKET")
 _GLANCE_S: Final = 0.05
 _PROBE_TIMEOUT_S: Final = 2.0
 
@@ -79,6 +80,8 @@ def launch(argv: Sequence[str], data: Path, *, directory: Path | None = None) ->
             stdout=descriptor,
             stderr=descriptor,
             cwd=directory,
+            # A shell or a timer may itself be part of a unit. systemd does not look after what is detached from it.
+            env={name: value for name, value in os.environ.items() if name not in _UNIT_VARIABLES},
             start_new_session=True,
         )
     finally:

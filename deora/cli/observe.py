@@ -72,7 +72,10 @@ def show_health(document: dict[str, Any]) -> None:
     state = word(document.get("status"))
     head = click.style(state, fg=_COLOUR_OF_STATUS.get(state))
     click.echo(f"{head}  up {duration(document.get('uptime'))}", color=colour)
-    services = document.get("services")
-    for name, well in services.items() if isinstance(services, dict) else ():
+    services, reasons = (
+        value if isinstance(value, dict) else {} for value in (document.get("services"), document.get("reasons"))
+    )
+    for name, well in services.items():
         said = click.style("ok", fg="green") if well else click.style("OUT", fg="red")
-        click.echo(f"  {word(name):<12}{said}", color=colour)
+        reason = f"  {word(reasons[name])}" if name in reasons else ""
+        click.echo(f"  {word(name):<12}{said}{reason}", color=colour)

@@ -10,7 +10,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from deora.cli.client import ControlClient
+from deora.cli.client import ControlClient, ControlError
 from deora.cli.options import instance_options, json_option
 from deora.cli.terminal import show, show_json
 
@@ -112,7 +112,12 @@ def retry_entry(entry_id: str, force: bool, data: Path, as_json: bool) -> None:
     Example:
       deora queue retry 1204
     """
-    answer = ControlClient(data).post(f"{_entry_path(entry_id)}:retry", {"force": True} if force else None)
+    try:
+        answer = ControlClient(data).post(f"{_entry_path(entry_id)}:retry", {"force": True} if force else None)
+    except ControlError as error:
+        if error.hint is not None:  # the server speaks to whoever sends HTTP
+            error.hint = error.hint.replace('{"force": true}', "--force")
+        raise
     _say(answer, as_json, f"entry {entry_id} is in the queue again")
 
 

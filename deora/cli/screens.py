@@ -81,7 +81,8 @@ def alarming(value: Any, tone: Tone) -> Cell:
 def status_screen(status: Any) -> list[Block]:
     """The screen of `deora status`: the instance, its children, its upstreams, its queue, its alerts."""
     document = record(status)
-    blocks: list[Block] = [_headline(document), Gap(), _children(document)]
+    children = _children(document)
+    blocks: list[Block] = [_headline(document), Gap(), _child_table(children), *_reasons(children)]
     upstreams = records(document.get("upstreams"))
     if upstreams:
         blocks += [Gap(), upstream_table(upstreams), *upstream_errors(upstreams)]
@@ -105,9 +106,22 @@ def _headline(document: dict[str, Any]) -> Flow:
     )
 
 
-def _children(document: dict[str, Any]) -> Table:
+def _children(document: dict[str, Any]) -> list[dict[str, Any]]:
     workers = [{**child, "name": child.get("slot")} for child in records(document.get("workers"))]
-    return Table(_CHILD_COLUMNS, [_child_row(child) for child in (*workers, *records(document.get("processes")))])
+    return workers + records(document.get("processes"))
+
+
+def _child_table(children: Iterable[dict[str, Any]]) -> Table:
+    return Table(_CHILD_COLUMNS, [_child_row(child) for child in children])
+
+
+def _reasons(children: Iterable[dict[str, Any]]) -> list[Block]:
+    """Why a child is not up, where the server says so."""
+    return [
+        prose(Cell(f"{word(child.get('name'))}: {word(child['reason'])}", "bad"), indent=2)
+        for child in children
+        if child.get("reason")
+    ]
 
 
 def _child_row(child: dict[str, Any]) -> list[Cell]:
@@ -173,25 +187,26 @@ def error_text(error: Any) -> str:
 
 def queue_flow(queue: dict[str, Any]) -> Flow:
     """The queue in one line: depth, oldest, rates, time to drain."""
-    waiting, paused = queue.get("pending"), bool(queue.get("paused"))
+    paused = bool(queue.get("paused"))
     return Flow(
         [
             [Cell("QUEUE", "faint")],
             *([[Cell("PAUSED", "warn")]] if paused else []),
-            _pair("waiting", count(waiting)),
+            _pair("waiting", count(queue.get("pending"))),
             _pair("in flight", count(queue.get("inflight"))),
             [Cell("dead ", "faint"), alarming(queue.get("dead"), "bad")],
             _pair("oldest", duration(queue.get("oldest_s"))),
             _pair("in", rate(queue.get("in_per_s")) + "/s"),
             _pair("out", rate(queue.get("out_per_s")) + "/s"),
-            [_drain(queue.get("pending"), queue.get("drain_eta_s"), paused)],
+            [_drain(queue, paused)],
         ],
         indent=2,
     )
 
 
-def _drain(waiting: Any, eta_s: Any, paused: bool) -> Cell:
-    if waiting == 0:
+def _drain(queue: dict[str, Any], paused: bool) -> Cell:
+    eta_s = queue.get("drain_eta_s")
+    if queue.get("pending") == 0 and not queue.get("inflight"):
         return Cell("empty", "good")
     if paused:
         return Cell("drains once resumed", "warn")

@@ -98,7 +98,7 @@ class Layers:
     ) -> dict[str, Any]:
         """`base` without the keys that only its present type has, where `value` brings another type."""
         before, after = _variant_of(spec, base), _variant_of(spec, {**base, **value})
-        if before is None or after is None or before is after:
+        if before is None or after is None:
             return base
         stale = [name for name in base if name in before.specs and name not in after.specs]
         for name in stale:

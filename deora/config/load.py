@@ -132,7 +132,7 @@ def _put_variables(layers: Layers, settings: list[Setting]) -> None:
     ]
     # An empty named variable counts as not set: that is what `PORT=${PORT}` in a compose file leaves behind.
     named = [setting for setting in settings if setting.name in NAMED and setting.text.strip()]
-    for setting in sorted(keyed + named, key=lambda each: (each.origin.rank, each.name.count("__"), each.name)):
+    for setting in sorted(keyed + named, key=lambda each: (each.origin.rank, each.name.lower())):
         if is_setting(setting.name):
             put_setting(layers, setting)
         else:

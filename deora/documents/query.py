@@ -148,6 +148,10 @@ def compile_query(query: Query) -> tuple[str, list[Any]]:
     parameters.append(query.limit + 1)
     directions = ", ".join(f"{name} DESC" if descending else name for name, descending in order)
     inner = f"SELECT {', '.join(columns)} FROM documents WHERE {' AND '.join(conditions)}"
+    if query.orders:
+        # Keeps SQLite from putting the sort keys' expressions wherever their names stand, and so from computing them
+        # again and again; without sort keys the statement must stay one, to begin its page in the index.
+        inner += " LIMIT -1"
     return f"SELECT {', '.join(names)} FROM ({inner}) {page}ORDER BY {directions} LIMIT ?", parameters
 
 

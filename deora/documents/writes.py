@@ -52,7 +52,7 @@ _MEMBERS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Write:
     """One write to one document.
 
@@ -77,7 +77,9 @@ class Write:
     @classmethod
     def from_wire(cls, parts: list[Any]) -> Write:
         """The write that `to_wire` packed."""
-        code, path, data, if_version, *_ = (*parts, None, None)
+        code, path = parts[0], parts[1]
+        data = parts[2] if len(parts) > 2 else None
+        if_version = parts[3] if len(parts) > 3 else None
         return cls(_OPS[code & 3], path, data, bool(code & _UPSERT), if_version, bool(code & _IF_ABSENT))
 
 
@@ -95,7 +97,7 @@ def decode_writes(data: bytes) -> list[Write]:
     """The writes that `encode_writes` packed. Raises StoreError for bytes that it never wrote."""
     try:
         return [Write.from_wire(parts) for parts in msgpack.unpackb(data)]
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, LookupError, msgpack.UnpackException) as error:
         raise StoreError(
             f"the writes of an outbox entry cannot be read: {error}",
             hint="The store's file is damaged, or was written by a newer version",

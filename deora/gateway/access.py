@@ -75,6 +75,4 @@ def require(scope: int, needed: Scope) -> None:
             "this instance has tokens; send one as `Authorization: Bearer TOKEN`",
             hint="an administrator adds tokens to security.json",
         )
-    raise Problem(
-        "forbidden", f"this needs the scope {needed.name.lower()}; the token has {Scope(scope).name.lower()}"
-    )
+    raise Problem("forbidden", f"this needs the scope {needed.name.lower()}; the token has {Scope(scope).name.lower()}")

@@ -7,8 +7,8 @@
         v                   |  v
     WAITING (no worker up) -+  WAITING_FOR_STORE
 
-A request is kept, with the bytes that came, until it is answered. Once its writes have gone to a store it is never given
-to a worker again: the next store judges the same writes by the same key.
+A request is kept, with the bytes that came, until it is answered. Once its writes have gone to a store it is never
+given to a worker again: the next store judges the same writes by the same key.
 """
 
 from __future__ import annotations

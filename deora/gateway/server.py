@@ -77,7 +77,7 @@ class Connection(asyncio.Protocol):
         self.since_s = self._server.now_s()
         self._server.connections.add(self)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._transport = None
         self._waiting.clear()
         self._server.connections.discard(self)
@@ -244,9 +244,7 @@ class Connection(asyncio.Protocol):
             )
 
     def _head_too_large(self) -> Problem:
-        return Problem(
-            "headers-too-large", f"the request's head is larger than {self._server.limits.head_bytes} bytes"
-        )
+        return Problem("headers-too-large", f"the request's head is larger than {self._server.limits.head_bytes} bytes")
 
     def _refuse(self, problem: Problem) -> None:
         """Answers a request that cannot be read to its end. Nothing after it can be trusted, so the connection ends."""

@@ -1,8 +1,8 @@
 """What the figures mean: healthy, degraded or down. Pure: a snapshot in, JSON members out.
 
-    healthy   everything that is configured is there
-    degraded  requests are served, but something is out: a worker, the store, the replayer, an upstream
-    down      no request can be served: no worker is up
+healthy   everything that is configured is there
+degraded  requests are served, but something is out: a worker, the store, the replayer, an upstream
+down      no request can be served: no worker is up
 """
 
 from __future__ import annotations
@@ -89,6 +89,13 @@ class Snapshot:
     alerts: list[dict[str, Any]] = field(default_factory=list)
 
 
+def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]:
+    """Every process by its name."""
+    found: list[tuple[str, WorkerState | ProcessState]] = [(worker.slot, worker) for worker in snapshot.workers]
+    found += [(process.name, process) for process in snapshot.processes]
+    return found
+
+
 def services(snapshot: Snapshot) -> dict[str, bool]:
     """Service -> whether it is there. A role is there while one of its workers is; an upstream while its breaker is
     CLOSED. Upstreams go by their type, since `primary` and `secondary` are the workers' roles."""
@@ -123,11 +130,7 @@ def health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
         "services": found,
         "batchWriterLeader": found.get("replayer", False),
     }
-    reasons = {
-        child.slot if isinstance(child, WorkerState) else child.name: child.reason
-        for child in (*snapshot.workers, *snapshot.processes)
-        if child.reason is not None
-    }
+    reasons = {name: child.reason for name, child in children(snapshot) if child.reason is not None}
     if reasons:
         members["reasons"] = reasons
     return (503 if status == DOWN else 200), members

@@ -68,7 +68,9 @@ class ConsoleLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         more = " ".join(f"{name}={value}" for name, value in extras(record).items() if value is not None)
-        text = f"{_time_text(record.created)[11:23]} {record.levelname.lower():7} {self._process:9} {record.getMessage()}"
+        text = (
+            f"{_time_text(record.created)[11:23]} {record.levelname.lower():7} {self._process:9} {record.getMessage()}"
+        )
         line = f"{text}  {more}" if more else text
         if record.exc_info:
             line += " " + self.formatException(record.exc_info)
@@ -146,7 +148,7 @@ def _add_file(root: logging.Logger, process: str, config: LoggerConfig, data: Pa
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     # The record itself is queued: the queue never leaves this process, and formatting belongs to its thread.
     handler = _InProcessQueueHandler(lines)
-    listener = QueueListener(lines, file)  # type: ignore[arg-type]
+    listener = QueueListener(lines, file)
     listener.start()
     atexit.register(listener.stop)
     root.addHandler(handler)

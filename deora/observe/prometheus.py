@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import accumulate
 
-from deora.observe.health import Snapshot
+from deora.observe.health import Snapshot, children
 from deora.observe.metrics import BUCKETS_S, Metrics
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -43,8 +43,7 @@ def _requests(metrics: Metrics) -> Iterable[Family]:
 
 
 def _processes(snapshot: Snapshot) -> Iterable[Family]:
-    children = [(worker.slot, worker) for worker in snapshot.workers]
-    everyone = [*children, *((process.name, process) for process in snapshot.processes)]
+    everyone = children(snapshot)
     yield (
         "deora_up",
         "gauge",
@@ -71,11 +70,14 @@ def _processes(snapshot: Snapshot) -> Iterable[Family]:
         "deora_requests_inflight",
         "gauge",
         "Requests that a worker holds.",
-        [("deora_requests_inflight", {"slot": name}, worker.inflight) for name, worker in children],
+        [("deora_requests_inflight", {"slot": worker.slot}, worker.inflight) for worker in snapshot.workers],
     )
-    yield "deora_uptime_seconds", "gauge", "Since the supervisor started.", [
-        ("deora_uptime_seconds", {}, round(snapshot.uptime_s, 1))
-    ]
+    yield (
+        "deora_uptime_seconds",
+        "gauge",
+        "Since the supervisor started.",
+        [("deora_uptime_seconds", {}, round(snapshot.uptime_s, 1))],
+    )
 
 
 def _queue(snapshot: Snapshot) -> Iterable[Family]:
@@ -90,12 +92,18 @@ def _queue(snapshot: Snapshot) -> Iterable[Family]:
         "Pending and inflight entries by priority.",
         [("deora_queue_priority_entries", {"priority": level}, n) for level, n in queue["by_priority"].items()],
     )
-    yield "deora_queue_oldest_seconds", "gauge", "How long the oldest live entry has waited; 0 for none.", [
-        ("deora_queue_oldest_seconds", {}, queue["oldest_s"] or 0)
-    ]
-    yield "deora_queue_accepted_total", "counter", "Entries accepted since the store was made.", [
-        ("deora_queue_accepted_total", {}, queue["accepted"])
-    ]
+    yield (
+        "deora_queue_oldest_seconds",
+        "gauge",
+        "How long the oldest live entry has waited; 0 for none.",
+        [("deora_queue_oldest_seconds", {}, queue["oldest_s"] or 0)],
+    )
+    yield (
+        "deora_queue_accepted_total",
+        "counter",
+        "Entries accepted since the store was made.",
+        [("deora_queue_accepted_total", {}, queue["accepted"])],
+    )
     yield (
         "deora_upstream_up",
         "gauge",

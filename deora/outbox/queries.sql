@@ -51,7 +51,8 @@ SELECT entry FROM followers WHERE head = :head AND shared = 1 AND entry < :befor
 UPDATE followers SET priority = :priority WHERE head = :head AND entry = :entry AND priority < :priority;
 
 -- name: fronts
-SELECT h.id, h.priority, h.urgent, h.waiting, e.id, e.number, e.commit_no, h.first_priority, e.writes, e.heads, e.payload
+SELECT h.id, h.priority, h.urgent, h.waiting, (SELECT min(entry) FROM followers WHERE head = h.id),
+  e.id, e.number, e.commit_no, h.first_priority, e.writes, e.heads, e.payload
 FROM heads AS h CROSS JOIN entries AS e ON e.id = h.first
 WHERE h.upstream = ? ORDER BY h.priority DESC, h.first;
 

@@ -37,12 +37,17 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The head of one queue. `priority` is the highest in the queue, `urgent` how many entries have it."""
+    """The head of one queue. `priority` is the highest in the queue, `urgent` how many entries have it.
+
+    `second` is the id of the entry behind the head, if there is one: enough to know its turn, so that it is read only
+    when that comes. Most batches end before it does.
+    """
 
     head: int
     priority: int
     urgent: int
     waiting: int
+    second: int | None
     entry: Entry
 
 
@@ -88,13 +93,15 @@ class _Queue:
     urgent_left: int = 0
     waiting_left: int = 0
 
-    def next_after(self, taken: Entry) -> tuple[int, Entry] | None:
-        """The entry behind `taken` with how urgent it is, or None at the end of the queue."""
+    def next_after(self, taken: Entry) -> tuple[int, int, Entry | None] | None:
+        """How urgent the entry behind `taken` is, its id, and itself if it has been read; None at the queue's end."""
         self.waiting_left -= 1
         if taken.priority == self.front.priority:
             self.urgent_left -= 1
         if self.waiting_left <= 0:
             return None
+        if not self.behind and taken is self.front.entry and self.urgent_left > 0 and self.front.second is not None:
+            return self.front.priority, self.front.second, None
         if not self.behind:
             uniform = self.urgent_left == self.waiting_left
             self.behind = self.followers(self.front.head, taken.id, FOLLOWERS_AT_ONCE if uniform else 500)
@@ -102,7 +109,15 @@ class _Queue:
         if not self.behind:
             return None
         urgency = self.front.priority if self.urgent_left > 0 else max(entry.priority for entry in self.behind)
-        return urgency, self.behind.pop()
+        entry = self.behind.pop()
+        return urgency, entry.id, entry
+
+    def load(self) -> Entry:
+        """The entry behind the head, which was queued by its id alone."""
+        uniform = self.urgent_left == self.waiting_left
+        self.behind = self.followers(self.front.head, self.front.entry.id, FOLLOWERS_AT_ONCE if uniform else 500)
+        self.behind.reverse()
+        return self.behind.pop()
 
 
 def select(
@@ -132,7 +147,7 @@ def _is_held(entry: Entry, held: dict[int, int]) -> bool:
 def _take_urgent(batch: _Batch, fronts: Iterator[Front], followers: Followers, held: dict[int, int]) -> None:
     queues: dict[int, _Queue] = {}
     arrived: dict[int, int] = {}
-    heap: list[tuple[int, int, int, Entry]] = []
+    heap: list[tuple[int, int, int, Entry | None]] = []
     pending = next(fronts, None)
     while heap or pending is not None:
         if pending is not None and (not heap or (-pending.priority, pending.entry.id) <= heap[0][:2]):
@@ -140,7 +155,8 @@ def _take_urgent(batch: _Batch, fronts: Iterator[Front], followers: Followers, h
             queues[head] = _Queue(pending, followers, urgent_left=pending.urgent, waiting_left=pending.waiting)
             pending = next(fronts, None)
         else:
-            _, _, head, entry = heapq.heappop(heap)
+            _, _, head, behind = heapq.heappop(heap)
+            entry = queues[head].load() if behind is None else behind
         if entry.heads != (head,):
             # An entry of several documents is free only when it is at the front in each of them.
             arrived[entry.id] = arrived.get(entry.id, 0) + 1
@@ -153,8 +169,8 @@ def _take_urgent(batch: _Batch, fronts: Iterator[Front], followers: Followers, h
         for queue_id in entry.heads:
             following = queues[queue_id].next_after(entry)
             if following is not None:
-                urgency, behind = following
-                heapq.heappush(heap, (-urgency, behind.id, queue_id, behind))
+                urgency, ident, behind = following
+                heapq.heappush(heap, (-urgency, ident, queue_id, behind))
 
 
 def _take_oldest(batch: _Batch, oldest: Iterator[Entry], held: dict[int, int]) -> None:

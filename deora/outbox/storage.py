@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final
 
 import msgpack
@@ -84,16 +85,7 @@ class Outbox:
                 ident = max((row[0] for row in rows.values()), default=-1) + 1
                 self._db.execute(SQL["add_upstream"], (ident, name))
                 rows[name] = (ident, name, 0, 0, "", 0, 0, 0, 0, 0, 0, "{}")
-        return {
-            name: Upstream(
-                rows[name][0],
-                name,
-                bool(rows[name][2]),
-                *rows[name][3:11],
-                {int(level): count for level, count in orjson.loads(rows[name][11]).items()},
-            )
-            for name in names
-        }
+        return {name: _upstream(rows[name]) for name in names}
 
     def _load_batches(self) -> None:
         by_id = {upstream.id: upstream for upstream in self.upstreams.values()}
@@ -166,6 +158,12 @@ class Outbox:
         upstream.by_priority[priority] = upstream.by_priority.get(priority, 0) + 1
         upstream.changed = True
 
+    def preload(self, document_ids: list[int]) -> None:
+        """Reads the queues of documents that are about to be written."""
+        self.queues.preload(
+            [head_id(document, upstream.id) for upstream in self.upstreams.values() for document in document_ids]
+        )
+
     def flush(self) -> None:
         """Writes what this transaction gathered; call it before COMMIT, and before a claim."""
         self._write_entries()
@@ -227,7 +225,7 @@ class Outbox:
         try:
             return select(
                 Limits(limits.max_writes, limits.max_bytes, share),
-                (Front(row[0], row[1], row[2], row[3], _entry(row[4:])) for row in fronts),
+                (Front(row[0], row[1], row[2], row[3], row[4], _entry(row[5:])) for row in fronts),
                 lambda head, after, count: [
                     _entry(row) for row in self._db.execute(SQL["followers"], (head, after, count))
                 ],
@@ -264,7 +262,7 @@ class Outbox:
         if row is None:
             return False
         cuts = [0, *sorted({index for index in at if 0 < index < len(row.members)}), len(row.members)]
-        parts = [row.members[start:end] for start, end in zip(cuts, cuts[1:], strict=False)]
+        parts = [row.members[start:end] for start, end in pairwise(cuts)]
         for other in [other for other in self._batches.values() if other.upstream == upstream.id]:
             del self._batches[other.id]
             self._db.execute(SQL["delete_batch"], (other.id,))
@@ -330,6 +328,14 @@ class Outbox:
             upstream.by_priority[entry.priority] = left
         else:
             upstream.by_priority.pop(entry.priority, None)
+
+
+def _upstream(row: tuple[Any, ...]) -> Upstream:
+    ident, name, paused, seq, batch_id, number, pending, dead, done, live_bytes, done_bytes, by_priority = row
+    levels = {int(level): count for level, count in orjson.loads(by_priority).items()}
+    return Upstream(
+        ident, name, bool(paused), seq, batch_id, number, pending, dead, done, live_bytes, done_bytes, levels
+    )
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:

@@ -54,7 +54,9 @@ class Calls:
         batch_id, attempts, seq, cursor_id, entries = await self._call(
             "next", upstream, max_writes, max_bytes, urgent_share
         )
-        return Batch(batch_id, attempts, seq, cursor_id, [entry[0] for entry in entries], [entry[1] for entry in entries])
+        return Batch(
+            batch_id, attempts, seq, cursor_id, [entry[0] for entry in entries], [entry[1] for entry in entries]
+        )
 
     async def attempted(self, upstream: str, batch_id: str, error: str) -> bool:
         """See `StoreCalls.attempted`."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from deora.clock import Clock
@@ -87,7 +87,7 @@ class LaneSettings:
 
     max_writes: int = 500
     max_bytes: int = 3 * 1024 * 1024
-    retry: Retry = Retry()
+    retry: Retry = field(default_factory=Retry)
     check_interval_s: float = 30.0
     deadline_s: float = 30.0
 
@@ -226,9 +226,7 @@ class Lane:
         assert attempt.refused is not None
         if len(batch.numbers) == 1:
             coverage = coverage.with_refused(batch.numbers[0])
-        outcome = await self._call(
-            self._upstream.apply(self._delivery(batch, batch.fence_id, coverage.encode(), []))
-        )
+        outcome = await self._call(self._upstream.apply(self._delivery(batch, batch.fence_id, coverage.encode(), [])))
         if isinstance(outcome, Applied):
             return await self._split(batch, attempt.refused)
         if isinstance(outcome, Moved):

@@ -33,4 +33,4 @@ def delay_s(retry: Retry, failures: int, random: float, retry_after_s: float | N
 
 def ramp(max_writes: int, successes: int) -> int:
     """How many writes a batch may hold after `successes` batches since the outage: it doubles with each."""
-    return min(max_writes, RAMP_FIRST_WRITES * 2 ** min(successes, 16))
+    return min(max_writes, RAMP_FIRST_WRITES << min(successes, 16))

@@ -92,5 +92,3 @@ def _loop(link: BlockingLink, service: Service, clock: Clock) -> int:
 
 def _asks_to_stop(frames: list[Frame]) -> bool:
     return any(frame[0] == Kind.STOP for frame in frames)
-
-

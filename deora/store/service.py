@@ -58,7 +58,7 @@ class Service:
         batch_ids: Callable[[], str] = new_batch_id,
     ) -> None:
         self._db = db
-        self._settings = settings
+        self._directory = os.path.dirname(db.execute("PRAGMA database_list").fetchone()[2]) or "."
         self._clock = clock
         db.execute("BEGIN IMMEDIATE")
         self.identity, self.progress = load_identity(db)
@@ -69,9 +69,7 @@ class Service:
         documents = Documents(db)
         self._documents = documents
         self._committer = Committer(db, documents, self.outbox, self.progress, settings.limits, clock)
-        self._settlements = Settlements(
-            documents, self.outbox, self.progress, clock, dead_holds=settings.dead_holds
-        )
+        self._settlements = Settlements(documents, self.outbox, self.progress, clock, dead_holds=settings.dead_holds)
         self._housekeeping = Housekeeping(
             db,
             documents,
@@ -98,16 +96,17 @@ class Service:
         self._replicated = []
         self._tick()
         self._db.execute("BEGIN IMMEDIATE")
+        commits = self._read_commits(frames)
         for frame in frames:
             kind, flags, aux, generation, ident, body = frame
             if kind == Kind.COMMIT:
-                self._serve_commit(flags, aux, ident, body)
+                self._serve_commit(flags, aux, ident, *commits[ident])
             elif kind == Kind.CALL:
                 self._serve_call(ident, body)
             elif kind == Kind.PING:
                 self._oldest.clear()
                 self._queue_changed = True
-                self._out.append(encode(Kind.PONG, ident, generation=generation))
+                self._out.append(encode(Kind.PONG, ident, pack(self._disk()), generation=generation))
         self._serve_parked()
         self._flush()
         self._db.execute("COMMIT")
@@ -123,6 +122,10 @@ class Service:
         self._flush()
         self._db.execute("COMMIT")
         return self._answers(), more
+
+    def _disk(self) -> dict[str, int]:
+        space = os.statvfs(self._directory)
+        return {"disk_free": space.f_bavail * space.f_frsize, "disk_total": space.f_blocks * space.f_frsize}
 
     def _tick(self) -> None:
         running_s = self._base_running_s + int(self._clock.monotonic_s() - self._started_s)
@@ -183,17 +186,33 @@ class Service:
 
     # -- commits
 
-    def _serve_commit(self, flags: int, wait_s: int, ident: int, body: bytes) -> None:
+    def _read_commits(self, frames: list[Frame]) -> dict[int, tuple[CommitRequest | None, list[Any]]]:
+        """The COMMITs of a group by request, decoded: the writes of a client, or what an operator asks for."""
+        commits: dict[int, tuple[CommitRequest | None, list[Any]]] = {}
+        requests = []
+        for kind, _, _, _, ident, body in frames:
+            if kind == Kind.COMMIT:
+                parts = unpack(body)
+                if parts[0] == "write":
+                    request = CommitRequest.from_wire(parts[1:])
+                    requests.append(request)
+                    commits[ident] = (request, [])
+                else:
+                    commits[ident] = (None, parts)
+        self._committer.preload(requests)
+        return commits
+
+    def _serve_commit(
+        self, flags: int, wait_s: int, ident: int, request: CommitRequest | None, operation: list[Any]
+    ) -> None:
         try:
-            operation, *rest = unpack(body)
-            if operation == "write":
-                request = CommitRequest.from_wire(rest)
+            if request is not None:
                 result = self._committer.commit(request, ident, resent=bool(flags & FLAG_RESENT))
                 if wait_s:
                     self._awaited.add(result.commit_no)
-                self._out.append(encode(Kind.RESULT, ident, result.to_wire(), aux=result.status))
+                self._out.append(encode(Kind.RESULT, ident, result.packed, aux=result.status))
             else:
-                answer = self._operate(operation, rest)
+                answer = self._operate(operation[0], operation[1:])
                 self._out.append(encode(Kind.RESULT, ident, pack(answer), aux=200))
         except Problem as problem:
             self._out.append(encode(Kind.RESULT, ident, pack(problem.to_wire()), aux=problem.status))
@@ -320,4 +339,3 @@ def _random_name(length: int) -> str:
     # Crockford's alphabet: no letter that is mistaken for a digit when an operator reads it out.
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
     return "".join(alphabet[byte % 32] for byte in os.urandom(length))
-

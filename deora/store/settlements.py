@@ -34,7 +34,9 @@ class Settlements:
         if upstream.name != PRIMARY or not entries:
             return []
         payloads = _by_document(entries)
-        for document in self._documents.get_ids(payloads):
+        in_step, others = self._documents.settle({ident: len(some) for ident, some in payloads.items()})
+        self.notices.update(dict.fromkeys(in_step))
+        for document in self._documents.get_ids(others):
             document.pending -= len(payloads[document.id])
             if document.pending == 0 and document.dead == 0:
                 self._documents.in_step(document)
@@ -42,25 +44,23 @@ class Settlements:
                 document.keep_base()
                 document.base = replay_writes(document.base, document.path, payloads[document.id])
                 document.base_state = Base.HELD
-                self._documents.changed(document)
+                self._documents.changed(document.path, document)
             self.notices[document.path] = None
         return [entry.commit_no for entry in entries]
 
     def refused(self, upstream: Upstream, batch_id: str, error: str) -> list[int]:
-        """Upstream has refused the one entry of a batch for good: it is dead, and stays in the view until it is dropped.
+        """Upstream has refused the one entry of a batch for good: it is dead, and in the view until dropped.
 
         Returns its commit, as `applied` does.
         """
-        entries = self._outbox.settle_dead(
-            upstream, batch_id, self._progress.running_s, error, holds=self._dead_holds
-        )
+        entries = self._outbox.settle_dead(upstream, batch_id, self._progress.running_s, error, holds=self._dead_holds)
         if upstream.name != PRIMARY or not entries:
             return []
         payloads = _by_document(entries)
         for document in self._documents.get_ids(payloads):
             document.pending -= len(payloads[document.id])
             document.dead += len(payloads[document.id])
-            self._documents.changed(document)
+            self._documents.changed(document.path, document)
             self.notices[document.path] = None
         return [entry.commit_no for entry in entries]
 
@@ -160,7 +160,7 @@ class Settlements:
             view = replay_writes(document.base, document.path, (row[1] for row in rows.fetchall()))
             # The commit of the last client's write stays: it tells whether an entry has later writes.
             document.show(view, version, document.commit_no, now_us)
-            self._documents.changed(document)
+            self._documents.changed(document.path, document)
             if document.pending == 0 and document.dead == 0:
                 self._documents.in_step(document)
             self.notices[document.path] = None
@@ -172,5 +172,3 @@ def _by_document(entries: list[Entry]) -> dict[int, list[bytes]]:
         for head in entry.heads:
             payloads.setdefault(document_of(head), []).append(entry.payload)
     return payloads
-
-

@@ -26,8 +26,13 @@ _COLUMNS: Final = """id, collection, name, version, commit_no, created_us, updat
   CAST(view AS BLOB), CAST(base AS BLOB)"""
 _SELECT: Final = f"SELECT {_COLUMNS} FROM documents WHERE collection = ? AND name = ?"
 _SELECT_IDS: Final = f"SELECT {_COLUMNS} FROM documents WHERE id IN (SELECT value FROM json_each(?))"
-_INSERT: Final = """INSERT INTO documents (id, collection, name, version, commit_no, created_us, updated_us, pending, dead,
-  base_state, view, base) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"""
+_SELECT_STATES: Final = """SELECT id, collection, name, pending, dead FROM documents
+  WHERE id IN (SELECT value FROM json_each(?))"""
+_PATHS_AT_ONCE: Final = 16
+_SELECT_MANY: Final = f"""WITH wanted (c, n) AS (VALUES {", ".join(["(?, ?)"] * _PATHS_AT_ONCE)})
+  SELECT {_COLUMNS} FROM wanted CROSS JOIN documents ON collection = c AND name = n"""
+_INSERT: Final = """INSERT INTO documents (id, collection, name, version, commit_no, created_us, updated_us, pending,
+  dead, base_state, view, base) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"""
 _UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_us = ?4, updated_us = ?5, pending = ?6,
   dead = ?7, base_state = ?8, view = CAST(?9 AS TEXT), base = CAST(?10 AS TEXT) WHERE id = ?1"""
 _IN_STEP: Final = "UPDATE documents SET pending = 0, base_state = 1, base = NULL WHERE id = ?"
@@ -96,13 +101,15 @@ class Documents:
         self._db = db
         self._by_path: dict[str, Document] = {}
         self._changed: dict[str, Document] = {}
-        self._in_step: list[tuple[int]] = []
+        self._absent: set[str] = set()
         [(self._last_id,)] = db.execute("SELECT coalesce(max(id), 0) FROM documents").fetchall()
 
     def get(self, path: str) -> Document | None:
         """The document's row, also where its view is gone; None where the store has never heard of it."""
         document = self._by_path.get(path)
         if document is None:
+            if path in self._absent:
+                return None
             row = self._db.execute(_SELECT, split(path)).fetchone()
             if row is None:
                 return None
@@ -125,20 +132,53 @@ class Documents:
         self._by_path[path] = document
         return document
 
-    def changed(self, document: Document) -> None:
-        """Notes that the row must be written."""
-        self._changed[document.path] = document
+    def preload(self, paths: Iterable[str]) -> list[Document]:
+        """Reads the documents with these paths, in a few statements; those that have a row."""
+        wanted = [path for path in paths if path not in self._by_path]
+        found = []
+        self._absent.update(wanted)
+        for start in range(0, len(wanted), _PATHS_AT_ONCE):
+            chunk = wanted[start : start + _PATHS_AT_ONCE]
+            # One text for all sizes, so that the statement is compiled once: what is left over asks for nothing.
+            parameters = [part for path in chunk for part in split(path)] + [None] * 2 * (_PATHS_AT_ONCE - len(chunk))
+            for row in self._db.execute(_SELECT_MANY, parameters):
+                document = Document(*row)
+                self._by_path[f"{row[1]}/{row[2]}"] = document
+                found.append(document)
+        self._absent.difference_update(self._by_path)
+        return found
+
+    def changed(self, path: str, document: Document) -> None:
+        """Notes that the row of `path` must be written."""
+        self._changed[path] = document
 
     def in_step(self, document: Document) -> None:
         """Upstream holds what clients see: nothing is live or dead any more, and the base need not be stored."""
         document.pending, document.base_state, document.base = 0, Base.SAME, None
-        if document.path not in self._changed:
-            self._in_step.append((document.id,))
+        self.changed(document.path, document)
+
+    def settle(self, settled: dict[int, int]) -> tuple[list[str], list[int]]:
+        """Counts settled entries (document id -> how many) out. Returns the paths of documents that are in step with
+        upstream now, which is written without reading their text, and the ids of those that are not yet.
+
+        Documents that this transaction has in hand are left to the caller, since their rows are not up to date.
+        """
+        in_hand = {document.id for document in self._by_path.values() if document.id in settled}
+        paths: list[str] = []
+        rest = list(in_hand)
+        ids = [ident for ident in settled if ident not in in_hand]
+        in_step: list[tuple[int]] = []
+        for ident, collection, name, pending, dead in self._db.execute(_SELECT_STATES, (orjson.dumps(ids),)):
+            if pending == settled[ident] and not dead:
+                in_step.append((ident,))
+                paths.append(f"{collection}/{name}")
+            else:
+                rest.append(ident)
+        self._db.executemany(_IN_STEP, in_step)
+        return paths, rest
 
     def flush(self) -> None:
         """Writes all rows that changed, a statement for each kind, and forgets what was read."""
-        if self._in_step:
-            self._db.executemany(_IN_STEP, self._in_step)
         inserts, updates = [], []
         for document in self._changed.values():
             state = (
@@ -161,8 +201,8 @@ class Documents:
         if updates:
             self._db.executemany(_UPDATE, updates)
         self._by_path.clear()
+        self._absent.clear()
         self._changed.clear()
-        self._in_step.clear()
 
     def sweep(self, limit: int) -> int:
         """Removes up to `limit` rows whose document is gone and that no entry speaks of; returns how many."""

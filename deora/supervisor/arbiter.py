@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from deora.config.schema import Config
+from deora.errors import Problem
 from deora.gateway.balancer import Server
 from deora.gateway.dispatch import Dispatch, Worker
 from deora.supervisor.roster import Event, Member, State, pause_s
@@ -27,6 +28,7 @@ from deora.wire.link import Link
 _log = logging.getLogger("deora.supervisor")
 
 KILL_AFTER_S: Final = 5.0
+_UNAVAILABLE: Final = Problem("unavailable", "the store is not up")
 
 
 @dataclass(slots=True)
@@ -231,8 +233,7 @@ class Arbiter:
         if child.link is None:
             return
         if role != Role.STORE or store.link is None or store.member.state is not State.UP:
-            unavailable = ["unavailable", "the store is not up", None, None, {}]
-            child.link.send(encode(Kind.REPLY, ident, pack(unavailable), aux=1))
+            child.link.send(encode(Kind.REPLY, ident, pack(_UNAVAILABLE.to_wire()), aux=1))
             return
         self._call_ids += 1
         self._calls[self._call_ids] = (child.link, ident)
@@ -248,7 +249,7 @@ class Arbiter:
     def _fail_calls(self) -> None:
         calls, self._calls = self._calls, {}
         for link, ident in calls.values():
-            link.send(encode(Kind.REPLY, ident, pack(["unavailable", "the store has ended", None, None, {}]), aux=1))
+            link.send(encode(Kind.REPLY, ident, pack(_UNAVAILABLE.to_wire()), aux=1))
 
     # -- ending
 

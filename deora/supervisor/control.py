@@ -26,7 +26,9 @@ _DOCUMENTS: Final = b"/v1/documents"
 class Control:
     """The routes of the supervisor. `answer` is the `Local` of the dispatch."""
 
-    def __init__(self, gauges: Gauges, metrics: Metrics, now_s: Callable[[], float], is_ready: Callable[[], bool]) -> None:
+    def __init__(
+        self, gauges: Gauges, metrics: Metrics, now_s: Callable[[], float], is_ready: Callable[[], bool]
+    ) -> None:
         self._gauges = gauges
         self._metrics = metrics
         self._now_s = now_s

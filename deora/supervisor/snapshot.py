@@ -24,7 +24,9 @@ RATE_WINDOW_S: Final = 10.0
 class Gauges:
     """Takes a `Snapshot` when asked. `tick` is called about once a second for what needs two looks."""
 
-    def __init__(self, config: Config, arbiter: Arbiter, dispatch: Dispatch, metrics: Metrics, started_s: float) -> None:
+    def __init__(
+        self, config: Config, arbiter: Arbiter, dispatch: Dispatch, metrics: Metrics, started_s: float
+    ) -> None:
         self._config = config
         self._arbiter = arbiter
         self._dispatch = dispatch

@@ -26,7 +26,7 @@ class CursorKey:
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where upstream says that this lane is. `applied` is what `replay.coverage` packed; `taken_by` names a takeover."""
+    """Where upstream says that this lane is. `applied` is a packed `Coverage`; `taken_by` names a takeover."""
 
     seq: int
     batch_id: str
@@ -90,7 +90,7 @@ Outcome = Applied | Moved | Refused | Unclear | Unauthorised
 class Upstream(Protocol):
     """One upstream. Its methods run on the replayer's loop and must not block it."""
 
-    async def read_cursor(self, key: CursorKey) -> Cursor | None | Unclear | Unauthorised:
+    async def read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
         """The cursor, None where there is none yet, or why it cannot be read."""
 
     async def apply(self, delivery: Delivery) -> Outcome:

@@ -32,7 +32,9 @@ CREATE TABLE IF NOT EXISTS deora_cursor (
 """
 _MOVE: Final = """UPDATE deora_cursor SET seq = ?, batch_id = ?, applied = ?
   WHERE node = ? AND epoch = ? AND lane = ? AND seq = ? AND batch_id = ? AND taken_by IS NULL"""
-_START: Final = """INSERT OR IGNORE INTO deora_cursor (node, epoch, lane, seq, batch_id, applied) VALUES (?, ?, ?, ?, ?, ?)"""
+_START: Final = (
+    """INSERT OR IGNORE INTO deora_cursor (node, epoch, lane, seq, batch_id, applied) VALUES (?, ?, ?, ?, ?, ?)"""
+)
 _SAVE: Final = """INSERT INTO deora_documents (path, collection, id, data, version, updated_at)
   VALUES (?, ?, ?, CAST(? AS TEXT), ?, ?)
   ON CONFLICT (path) DO UPDATE SET data = excluded.data, version = excluded.version, updated_at = excluded.updated_at"""
@@ -46,7 +48,7 @@ class SqliteUpstream:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upstream")
         self._db: sqlite3.Connection | None = None
 
-    async def read_cursor(self, key: CursorKey) -> Cursor | None | Unclear | Unauthorised:
+    async def read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
         """See `Upstream.read_cursor`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._read_cursor, key)
 
@@ -73,7 +75,7 @@ class SqliteUpstream:
             self._db.close()
             self._db = None
 
-    def _read_cursor(self, key: CursorKey) -> Cursor | None | Unclear:
+    def _read_cursor(self, key: CursorKey) -> Cursor | Unclear | None:
         try:
             row = (
                 self._open()
@@ -112,7 +114,14 @@ class SqliteUpstream:
             db.execute(_START, (*key, 0, "", b""))
         moved = db.execute(
             _MOVE,
-            (delivery.seq, delivery.batch_id, delivery.applied, *key, delivery.expected_seq, delivery.expected_batch_id),
+            (
+                delivery.seq,
+                delivery.batch_id,
+                delivery.applied,
+                *key,
+                delivery.expected_seq,
+                delivery.expected_batch_id,
+            ),
         )
         if moved.rowcount != 1:
             return Moved()

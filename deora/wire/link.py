@@ -18,7 +18,8 @@ class Link(asyncio.Protocol):
     """One end of a socketpair on an event loop.
 
     `on_frame(link, frame)` is called for each frame, in order; `on_lost(link)` once, when the other side has gone.
-    The loop's transport gathers what is sent within one turn into one write.
+    What is sent within one turn of the loop is gathered and written at once: a system call for each frame would cost as
+    much as the rest of a request.
     """
 
     def __init__(self, on_frame: Callable[[Link, Frame], None], on_lost: Callable[[Link], None]) -> None:
@@ -26,6 +27,8 @@ class Link(asyncio.Protocol):
         self._on_lost = on_lost
         self._decoder = Decoder()
         self._transport: asyncio.Transport | None = None
+        self._unsent: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
 
     @classmethod
     async def open(
@@ -47,8 +50,9 @@ class Link(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         for frame in self._decoder.feed(data):
             self._on_frame(self, frame)
+        self._flush()
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, _: Exception | None) -> None:
         self._transport = None
         self._on_lost(self)
 
@@ -59,11 +63,20 @@ class Link(asyncio.Protocol):
 
     def send(self, frame: bytes) -> None:
         """Sends an encoded frame; to a link that is gone it sends nothing, since `on_lost` tells of that."""
-        if self._transport is not None:
-            self._transport.write(frame)
+        if not self._unsent:
+            self._loop.call_soon(self._flush)
+        self._unsent.append(frame)
+
+    def _flush(self) -> None:
+        if self._unsent:
+            data = b"".join(self._unsent)
+            self._unsent.clear()
+            if self._transport is not None:
+                self._transport.write(data)
 
     def close(self) -> None:
         """Sends what is buffered and closes."""
+        self._flush()
         if self._transport is not None:
             self._transport.close()
 

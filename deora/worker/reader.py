@@ -1,6 +1,7 @@
 """Reading the store's file: through aiosqlite, query-only, never holding a read transaction open.
 
-Each statement is read to its end before the next await, so no snapshot outlives it and the WAL can be checkpointed.
+Each statement is read to its end in one call, so no snapshot outlives it: what is read next is never older than what
+was committed before it, and the WAL can be checkpointed.
 """
 
 from __future__ import annotations
@@ -9,15 +10,46 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import aiosqlite
 
 _DOCUMENT: Final = """SELECT version, created_us, updated_us, pending, CAST(view AS BLOB) FROM documents
   WHERE collection = ? AND name = ? AND view IS NOT NULL"""
-# At most this many rows of 1 MiB are in memory beyond what a page may hold.
-_ROWS_AT_ONCE: Final = 64
 _PRAGMAS: Final = ("PRAGMA query_only = 1", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -8192")
+
+
+class Rows(list[tuple[Any, ...]]):
+    """Rows; `cut` says that there were more than fit."""
+
+    cut = False
+
+
+class _Connection(aiosqlite.Connection):
+    """Runs a whole read in one call on the connection's thread.
+
+    A statement that is stepped over several awaits keeps the snapshot of its start, and every other read on the same
+    connection then sees the past: it would break read-your-writes.
+    """
+
+    async def read(self, sql: str, parameters: Sequence[Any], column: int | None, max_bytes: int) -> Rows:
+        return cast("Rows", await self._execute(self._read, sql, parameters, column, max_bytes))  # type: ignore[no-untyped-call]
+
+    def _read(self, sql: str, parameters: Sequence[Any], column: int | None, max_bytes: int) -> Rows:
+        found = Rows()
+        size_bytes = 0
+        cursor = self._conn.execute(sql, parameters)
+        try:
+            for row in cursor:
+                if column is not None:
+                    size_bytes += len(row[column])
+                    if found and size_bytes > max_bytes:
+                        found.cut = True
+                        break
+                found.append(row)
+        finally:
+            cursor.close()
+        return found
 
 
 class Reader:
@@ -25,13 +57,15 @@ class Reader:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._db: aiosqlite.Connection | None = None
+        self._db: _Connection | None = None
         self._opened = asyncio.Event()
 
     async def open(self) -> None:
         """Opens the file. Raises sqlite3.Error while there is none."""
         # Read-only, since even a query-only connection checkpoints when it is the last to close.
-        db = await aiosqlite.connect(f"{self._path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        db = _Connection(lambda: sqlite3.connect(uri, uri=True, isolation_level=None), 64)
+        await db
         for pragma in _PRAGMAS:
             await db.execute(pragma)
         self._db = db
@@ -54,34 +88,16 @@ class Reader:
         rows = await self.rows(_DOCUMENT, (collection, name))
         return rows[0] if rows else None
 
-    async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """All rows of a SELECT."""
-        db = await self._connection()
-        return [tuple(row) for row in await db.execute_fetchall(sql, parameters)]
+        return await (await self._connection()).read(sql, parameters, None, 0)
 
     async def rows_within(self, sql: str, parameters: Sequence[Any], *, column: int, max_bytes: int) -> Rows:
-        """The rows of a SELECT until their `column` adds up to more than `max_bytes`; at least one where there is one."""
-        db = await self._connection()
-        found = Rows()
-        size_bytes = 0
-        async with db.execute(sql, parameters) as cursor:
-            while chunk := await cursor.fetchmany(_ROWS_AT_ONCE):
-                for row in chunk:
-                    size_bytes += len(row[column])
-                    if found and size_bytes > max_bytes:
-                        found.cut = True
-                        return found
-                    found.append(tuple(row))
-        return found
+        """The rows of a SELECT until `column` adds up to more than `max_bytes`; at least one where there is one."""
+        return await (await self._connection()).read(sql, parameters, column, max_bytes)
 
-    async def _connection(self) -> aiosqlite.Connection:
+    async def _connection(self) -> _Connection:
         await self._opened.wait()
         if self._db is None:
             raise sqlite3.OperationalError("the store's file is closed")
         return self._db
-
-
-class Rows(list[tuple[Any, ...]]):
-    """Rows; `cut` says that there were more than fit."""
-
-    cut = False

@@ -38,7 +38,11 @@ class Request:
             return []
         try:
             return parse_qsl(
-                self.query.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=100
+                self.query.decode("ascii"),
+                keep_blank_values=True,
+                strict_parsing=True,
+                errors="strict",
+                max_num_fields=100,
             )
         except ValueError:
             raise Problem(
@@ -127,9 +131,7 @@ class Request:
         return tag[1:-1]
 
 
-def parse(
-    ident: int, flags: int, head_bytes: int, body: bytes, run: bytes
-) -> Request:
+def parse(ident: int, flags: int, head_bytes: int, body: bytes, run: bytes) -> Request:
     """A REQUEST frame as a Request. The gateway made the head, so its form is certain."""
     line, *lines = body[:head_bytes].split(b"\n")
     method, target = line.split(b" ", 1)

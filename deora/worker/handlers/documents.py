@@ -55,7 +55,9 @@ def set_document(context: Context, request: Request, argument: bytes) -> Reply:
     path = decode_path(argument)
     tags = request.if_none_match()
     if tags and tags != ["*"]:
-        raise Problem("invalid-header", "a write takes If-None-Match: * and nothing else", hint="If-Match guards a version")
+        raise Problem(
+            "invalid-header", "a write takes If-None-Match: * and nothing else", hint="If-Match guards a version"
+        )
     write = parse_set(path, request.json_content(), if_version=request.if_match(), if_absent=bool(tags))
     return _commit(context, request, [write], single=True)
 
@@ -132,7 +134,9 @@ def check_parameters(request: Request, allowed: tuple[str, ...]) -> dict[str, st
     for name, value in request.parameters():
         if name not in allowed or name in found:
             listed = ", ".join(allowed) or "none"
-            raise Problem("bad-request", f"the parameter {name[:60]!r} is not allowed here, or stands twice; allowed: {listed}")
+            raise Problem(
+                "bad-request", f"the parameter {name[:60]!r} is not allowed here, or stands twice; allowed: {listed}"
+            )
         found[name] = value
     return found
 

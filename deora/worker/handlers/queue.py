@@ -29,7 +29,7 @@ async def entries(context: Context, request: Request, argument: bytes) -> Reply:
     limit = _whole_number(asked, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     after = _whole_number(asked, "cursor", 0, 0, 2**63 - 1)
     inflight = listing.members(await context.reader.rows(listing.BATCHES))
-    upstreams = dict((await context.reader.rows(listing.UPSTREAMS)))
+    upstreams: dict[int, str] = dict(await context.reader.rows(listing.UPSTREAMS))
     if "upstream" in asked:
         upstreams = {ident: name for ident, name in upstreams.items() if name == asked["upstream"]}
         if not upstreams:

@@ -1,0 +1,51 @@
+# Every target sets up .venv by itself: it needs Python 3.11 or newer, and the package index once.
+#   make PYTHON=python3.12 ...   chooses the Python
+#   make PIP_FLAGS= ...          lets pip compile what it finds no wheel for (needs a C compiler)
+#   make run ARGS='--port 8080'  passes options on to `deora start`; `make test ARGS=...` to pytest
+
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench torture clean FORCE
+
+PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
+PIP_FLAGS ?= --only-binary=:all:
+STAMP := .venv/installed
+BIN := .venv/bin
+ARGS ?=
+
+help: ## show this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 17
+
+run: $(STAMP) ## start DEORA in the foreground on http://127.0.0.1:3000, data in ./data
+	$(BIN)/deora start $(ARGS)
+
+test: $(STAMP) ## all tests but the long ones
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+check: $(STAMP) ## style, types, direction of imports, house rules
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict $(wildcard deora bench examples packaging tests)
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_tidy.py
+
+bench: $(STAMP) ## measure the figures, each beside its peer
+	$(BIN)/python -m bench $(ARGS)
+
+torture: $(STAMP) ## the tests that take minutes or hours
+	$(BIN)/python -m pytest -m torture --timeout=0 $(ARGS)
+
+clean: ## remove what make made; ./data and ./logs stay
+	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find deora tests packaging $(wildcard bench examples) -name __pycache__ -prune -exec rm -rf {} +
+
+# Made again when the dependencies change, or when .venv's Python is gone.
+$(STAMP): pyproject.toml packaging/bootstrap.py $(shell test -x $(BIN)/python || echo FORCE)
+	@for python in $(PYTHONS); do \
+	    if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+	        $$python packaging/bootstrap.py .venv $(PIP_FLAGS) --editable '.[dev]' && touch $@; \
+	        exit; \
+	    fi; \
+	done; \
+	echo 'DEORA needs Python 3.11 or newer; tried: $(PYTHONS).' >&2; \
+	echo 'Install it (Debian, Ubuntu: apt-get install python3) or name it: make PYTHON=/path/to/python3.12' >&2; \
+	exit 1

@@ -1,0 +1,128 @@
+"""The upstreams that the contract suite is held against. To add one, write a `Bench` for it and name it in BENCHES.
+
+The tests are coroutines: each runs on a loop of its own, and the clients that it made are closed on that loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import pytest
+
+from deora.upstream.base import CursorKey, Upstream
+from deora.upstream.sqlite import SqliteUpstream
+from tests.fakes.upstream import FakeUpstream
+
+
+class Bench(Protocol):
+    """One empty upstream, and what a test needs beside the contract itself: to look at it from outside."""
+
+    names_index: bool
+    """whether a refusal must name the payload"""
+
+    def make(self) -> Upstream:
+        """A new client of this upstream, as a replayer that has just started has it."""
+
+    async def read_document(self, path: str) -> bytes | None:
+        """A document as canonical text, None where there is none."""
+
+    async def all_documents(self) -> dict[str, bytes]:
+        """Path -> canonical text of all that upstream holds."""
+
+    async def take_over(self, key: CursorKey, taker: str) -> None:
+        """Puts a takeover's marker into an existing cursor."""
+
+    async def close(self) -> None:
+        """Closes what `make` made; the documents stay."""
+
+
+class SqliteBench:
+    """A file."""
+
+    names_index = True
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / "upstream.db"
+        self._clients: list[SqliteUpstream] = []
+
+    def make(self) -> SqliteUpstream:
+        self._clients.append(SqliteUpstream(self._path))
+        return self._clients[-1]
+
+    async def read_document(self, path: str) -> bytes | None:
+        return (await self.all_documents()).get(path)
+
+    async def all_documents(self) -> dict[str, bytes]:
+        with closing(sqlite3.connect(self._path)) as db:
+            rows = db.execute("SELECT path, collection, id, CAST(data AS BLOB) FROM deora_documents").fetchall()
+        assert all(path == f"{collection}/{name}" for path, collection, name, _ in rows)
+        return {row[0]: row[3] for row in rows}
+
+    async def take_over(self, key: CursorKey, taker: str) -> None:
+        with closing(sqlite3.connect(self._path)) as db, db:
+            changed = db.execute(
+                "UPDATE deora_cursor SET taken_by = ? WHERE node = ? AND epoch = ? AND lane = ?",
+                (taker, key.node, key.epoch, key.lane),
+            )
+        assert changed.rowcount == 1
+
+    async def close(self) -> None:
+        while self._clients:
+            await self._clients.pop().close()
+
+
+class FakeBench:
+    """The fake that the lane's tests use: it would prove nothing if it kept another contract."""
+
+    names_index = True
+
+    def __init__(self, _: Path) -> None:
+        self._upstream = FakeUpstream()
+
+    def make(self) -> FakeUpstream:
+        return self._upstream
+
+    async def read_document(self, path: str) -> bytes | None:
+        return self._upstream.documents.get(path)
+
+    async def all_documents(self) -> dict[str, bytes]:
+        return dict(self._upstream.documents)
+
+    async def take_over(self, key: CursorKey, taker: str) -> None:
+        self._upstream.take_over(key, taker)
+
+    async def close(self) -> None:
+        """Nothing is open."""
+
+
+BENCHES: Final[dict[str, Callable[[Path], Bench]]] = {"sqlite": SqliteBench, "fake": FakeBench}
+
+
+@pytest.fixture(params=sorted(BENCHES))
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """An empty upstream of each kind."""
+    return BENCHES[request.param](tmp_path)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Runs a coroutine test to its end, and closes its clients on the same loop."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    names = pyfuncitem._fixtureinfo.argnames
+    arguments: dict[str, Any] = {name: pyfuncitem.funcargs[name] for name in names}
+
+    async def whole() -> None:
+        try:
+            await pyfuncitem.obj(**arguments)
+        finally:
+            await arguments["bench"].close()
+
+    asyncio.run(whole())
+    return True

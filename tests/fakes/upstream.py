@@ -1,0 +1,154 @@
+"""An upstream in memory that keeps the contract (it passes the suite in tests/contracts) and can be made to fail.
+
+What a network or a server does is a `Fault` for one call, or an outcome to give instead of doing anything. A test says
+which calls meet which fault by `upstream.faults`: a function from the call to its fault, or to None.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from deora.documents.apply import apply
+from deora.documents.writes import decode_writes
+from deora.errors import DeoraError
+from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Moved, Outcome, Refused, Unauthorised, Unclear
+
+
+class Fault(Enum):
+    """What can happen to a call on its way."""
+
+    LOST = "the request is lost, and nothing of it comes later"
+    LATE = "the request is held up by the network: the caller gives up, and `release` lets it arrive"
+    UNANSWERED = "the request takes effect and its answer is lost"
+    SILENT = "neither an effect nor an answer; only a deadline ends the call"
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call, as a test's faults see it. `delivery` is None where the cursor is read."""
+
+    index: int
+    delivery: Delivery | None
+
+    @property
+    def kind(self) -> str:
+        """read, fence (a delivery without payloads) or apply"""
+        if self.delivery is None:
+            return "read"
+        return "apply" if self.delivery.payloads else "fence"
+
+
+Faults = Callable[[Call], Fault | Refused | Unclear | Unauthorised | None]
+
+
+def no_faults(_: Call) -> None:
+    """Everything goes well."""
+
+
+class FakeUpstream:
+    """Documents and cursors in memory. Several clients may share one: give them the same object."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, bytes] = {}
+        self.cursors: dict[CursorKey, Cursor] = {}
+        self.applied: list[tuple[str, bytes]] = []
+        """(batch id, payload) of everything that took effect, in order"""
+        self.calls: list[Call] = []
+        self.held_up: list[Delivery] = []
+        """what the network still holds (Fault.LATE)"""
+        self.faults: Faults = no_faults
+        self.refused: dict[str, str] = {}
+        """document -> the message with which each write to it is refused"""
+        self.names_index = True
+        """whether a refusal names the payload, as not every upstream does"""
+        self.delay_s = 0.0
+
+    async def read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
+        """See `Upstream.read_cursor`."""
+        fault = await self._begin(None)
+        if isinstance(fault, Unclear | Unauthorised):
+            return fault
+        assert not isinstance(fault, Refused), "a read cannot be refused for good"
+        if fault is not None:
+            return Unclear("the connection was lost")
+        return self.cursors.get(key)
+
+    async def apply(self, delivery: Delivery) -> Outcome:
+        """See `Upstream.apply`."""
+        fault = await self._begin(delivery)
+        if isinstance(fault, Refused | Unclear | Unauthorised):
+            return fault
+        if fault is Fault.LATE:
+            self.held_up.append(delivery)
+        if fault in (Fault.LOST, Fault.LATE):
+            return Unclear("the connection was lost")
+        outcome = self._apply(delivery)
+        return Unclear("the answer was lost") if fault is Fault.UNANSWERED else outcome
+
+    async def close(self) -> None:
+        """See `Upstream.close`."""
+
+    # -- what a test does to it
+
+    def release(self, index: int = 0) -> Outcome:
+        """Lets a request that the network held up arrive now. Its answer reaches nobody; the test may look at it."""
+        return self._apply(self.held_up.pop(index))
+
+    def take_over(self, key: CursorKey, taker: str) -> None:
+        """Puts a takeover's marker into a cursor."""
+        self.cursors[key] = replace(self.cursors[key], taken_by=taker)
+
+    def move_as_another_box(self, key: CursorKey) -> None:
+        """Moves a cursor as a box with a cloned disk would."""
+        cursor = self.cursors.get(key, Cursor(0, "", b""))
+        self.cursors[key] = replace(cursor, seq=cursor.seq + 1, batch_id="of-another-box")
+
+    def count(self, kind: str) -> int:
+        """How many calls of a kind there were (see `Call.kind`)."""
+        return sum(call.kind == kind for call in self.calls)
+
+    # -- inside
+
+    async def _begin(self, delivery: Delivery | None) -> Fault | Refused | Unclear | Unauthorised | None:
+        call = Call(len(self.calls), delivery)
+        self.calls.append(call)
+        await asyncio.sleep(self.delay_s)
+        fault = self.faults(call)
+        if fault is Fault.SILENT:
+            await asyncio.Event().wait()
+        return fault
+
+    def _apply(self, delivery: Delivery) -> Outcome:
+        cursor = self.cursors.get(delivery.key, Cursor(0, "", b""))
+        expected = (delivery.expected_seq, delivery.expected_batch_id)
+        if (cursor.seq, cursor.batch_id) != expected or cursor.taken_by is not None:
+            return Moved()
+        changes: dict[str, bytes | None] = {}
+        for index, payload in enumerate(delivery.payloads):
+            message = self._stage(payload, changes)
+            if message is not None:
+                return Refused(message, index if self.names_index else None)
+        for path, data in changes.items():
+            if data is None:
+                self.documents.pop(path, None)
+            else:
+                self.documents[path] = data
+        self.cursors[delivery.key] = Cursor(delivery.seq, delivery.batch_id, delivery.applied)
+        self.applied += [(delivery.batch_id, payload) for payload in delivery.payloads]
+        return Applied()
+
+    def _stage(self, payload: bytes, changes: dict[str, bytes | None]) -> str | None:
+        """Adds what an entry changes; why it is refused, where it is."""
+        try:
+            for write in decode_writes(payload):
+                path = write.path
+                if path in self.refused:
+                    return self.refused[path]
+                before = changes[path] if path in changes else self.documents.get(path)
+                changes[path] = apply(before, write)
+        except DeoraError as error:
+            return error.message
+        return None
