@@ -109,9 +109,10 @@ class Queues:
         """Puts a dead entry that is retried back at its place, which may be before others."""
         shared = int(len(heads) > 1)
         if shared:
-            # What is younger in one of its queues makes it more urgent in all of them.
+            # What is younger in one of its queues makes it more urgent in all of them. Which of the queue are younger
+            # is not looked up: at worst it becomes as urgent as one that stands before it.
             present = (self._get(ident) for ident in heads)
-            priority = max(priority, *(head.priority for head in present if head is not None))
+            priority = max([priority, *(head.priority for head in present if head is not None)])
         for ident in heads:
             head = self._get(ident)
             if head is None or entry > head.first:
@@ -130,11 +131,12 @@ class Queues:
         if head is None:
             self._heads[ident] = Head(ident, upstream, entry, priority, priority, 1, 1, shared)
             return
-        raised = priority > head.priority
+        # Where all are as urgent as the queue, which is the common case, only a more urgent one can raise others.
+        raises = head.shared > 0 and (priority > head.priority or head.urgent < head.waiting)
         self._followers.append((ident, entry, priority, shared))
         head.waiting += 1
         head.count(priority)
-        if raised and head.shared:
+        if raises:
             self._raise_before(head, entry, priority)
         head.shared += shared
 

@@ -58,6 +58,10 @@ class Calls:
             batch_id, attempts, seq, cursor_id, [entry[0] for entry in entries], [entry[1] for entry in entries]
         )
 
+    async def paused(self, upstream: str) -> bool:
+        """See `StoreCalls.paused`."""
+        return bool(await self._call("paused", upstream))
+
     async def attempted(self, upstream: str, batch_id: str, error: str) -> bool:
         """See `StoreCalls.attempted`."""
         return bool(await self._call("attempted", upstream, batch_id, error))

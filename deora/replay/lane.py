@@ -9,6 +9,9 @@ The loop is small because the cursor carries the weight:
    that somebody else moves our cursor: stop and say so.
 4. A batch that upstream refuses for good is fenced first. A retry that is refused does not prove that the first copy is
    dead; a cursor that has moved past its seq does.
+5. A batch that fails as transient STRIKES times, while the cursor can be moved, counts as refused. An entry alone is
+   given up for that only if the cursor could be moved before its failures and behind them: else an outage of writes
+   that ends just before the fence would cost an entry that nothing is wrong with.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from deora.clock import Clock
+from deora.errors import DeoraError
 from deora.replay.batches import STOPS, Batch, Verdict, cuts, judge
 from deora.replay.breaker import Breaker
 from deora.replay.breaker import State as BreakerState
@@ -42,7 +46,7 @@ _log = logging.getLogger("deora.replay")
 
 URGENT_SHARE: Final = 0.8
 
-# A batch that fails as transient this often while upstream's cursor can be read and moved is itself the trouble.
+# A batch that fails as transient this often while upstream's cursor can be moved is itself the trouble.
 STRIKES: Final = 10
 
 # How long refused credentials, or a cursor that is not ours, are left alone before they are looked at again.
@@ -60,6 +64,9 @@ class StoreCalls(Protocol):
     async def next(self, upstream: str, max_writes: int, max_bytes: int, urgent_share: float) -> Batch:
         """The next batch; waits until there is one and the upstream is not paused."""
 
+    async def paused(self, upstream: str) -> bool:
+        """Whether the upstream is paused now."""
+
     async def attempted(self, upstream: str, batch_id: str, error: str) -> bool:
         """Notes a failed attempt; says whether the upstream is paused now."""
 
@@ -72,7 +79,11 @@ class StoreCalls(Protocol):
 
 @dataclass(slots=True)
 class Status:
-    """What status shows of an upstream. `state`: up, down, stopped."""
+    """What status shows of an upstream.
+
+    `state`: up; down (no answer, or none that helps); unauthorised (it refuses us: credentials, a role that may not
+    write); stopped (its cursor is not ours to move: a person must decide).
+    """
 
     state: str = "up"
     breaker: str = BreakerState.CLOSED.value
@@ -94,11 +105,12 @@ class LaneSettings:
 
 @dataclass(slots=True)
 class _Attempt:
-    """How the present batch fares."""
+    """How the present batch fares. `struck`: it counts as refused for its strikes, not by upstream's word."""
 
     failures: int = 0
     strikes: int = 0
     refused: Refused | None = None
+    struck: bool = False
 
 
 class Lane:
@@ -131,6 +143,8 @@ class Lane:
         # None: the cursor must be read before anything is sent.
         self._coverage: Coverage | None = None
         self._successes = 16
+        # The entries of the last batch that was struck and fenced.
+        self._suspects: frozenset[int] = frozenset()
 
     async def run(self) -> None:
         """Delivers for ever."""
@@ -139,6 +153,9 @@ class Lane:
         while True:
             batch = await self._next()
             attempt = _Attempt()
+            if len(batch.numbers) > 1 and self._suspects.issuperset(batch.numbers):
+                # To halve it again costs nobody anything, and all others wait for it.
+                attempt.strikes = STRIKES - 1
             while not await self._step(batch, attempt):
                 pass
 
@@ -156,13 +173,15 @@ class Lane:
         )
         try:
             while True:
-                interval_s = self._settings.check_interval_s if self.status.state == "up" else 1.0
+                interval_s = self._settings.check_interval_s if self.status.state == "up" else RECHECK_S
                 done, _ = await asyncio.wait({waiting}, timeout=interval_s)
                 if done:
                     return waiting.result()
                 # Nothing to send: see whether upstream is there all the same, so that status tells the truth.
                 if self._breaker.wait_s(self._clock.monotonic_s()) == 0:
-                    await self._call(self._upstream.read_cursor(self._key))
+                    cursor = await self._call(self._upstream.read_cursor(self._key))
+                    if self.status.state != "stopped" and not isinstance(cursor, Unclear | Unauthorised):
+                        self._shown("up", None)
         finally:
             waiting.cancel()
 
@@ -173,7 +192,7 @@ class Lane:
         wait_s = self._breaker.wait_s(self._clock.monotonic_s())
         if wait_s > 0:
             await self._sleep(min(wait_s, 1.0))
-            return await self._paused(batch, "the breaker is open")
+            return await self._store.paused(self.name)
         if self._coverage is None:
             cursor = await self._call(self._upstream.read_cursor(self._key))
             if isinstance(cursor, Unclear | Unauthorised):
@@ -186,6 +205,7 @@ class Lane:
         )
         if isinstance(outcome, Applied):
             self.status.latency_ms = (self._clock.monotonic_s() - started_s) * 1000
+            self._shown("up", None)
             self._coverage = coverage
             self._successes += 1
             await self._store.settle(self.name, batch.id, None, batch.known_seq + 1, batch.id)
@@ -195,27 +215,34 @@ class Lane:
 
     async def _unsettled(self, batch: Batch, attempt: _Attempt, outcome: Outcome) -> bool:
         if isinstance(outcome, Refused):
-            attempt.refused = outcome
+            attempt.refused, attempt.struck = outcome, False
             return False
+        if isinstance(outcome, Unclear):
+            attempt.strikes += 1
+            if attempt.strikes >= STRIKES:
+                # At once, so that the fence tells of the same moment as the failure.
+                why = f"failed {STRIKES} times while upstream's cursor could be moved; the last time: {outcome.message}"
+                attempt.refused, attempt.struck = Refused(why), True
+                return False
         if isinstance(outcome, Unclear | Unauthorised):
-            if isinstance(outcome, Unclear):
-                attempt.strikes += 1
             return await self._failed(batch, attempt, outcome)
-        return False
+        return await self._moved(batch, attempt)
 
     async def _judged(self, batch: Batch, attempt: _Attempt, cursor: Cursor | None) -> bool:
         verdict = judge(batch, cursor)
         if verdict is Verdict.LANDED:
+            self._shown("up", None)
             await self._store.settle(self.name, batch.id, None, batch.known_seq + 1, batch.id)
             return True
         if verdict is Verdict.FENCED:
-            return await self._split(batch, attempt.refused)
+            return await self._split(batch, attempt)
         if verdict is not Verdict.NOT_LANDED:
             taken_by = cursor.taken_by if cursor is not None else None
             return await self._stopped(STOPS[verdict].format(taken_by=taken_by))
-        coverage = Coverage.decode(cursor.applied) if cursor is not None else Coverage()
-        if attempt.refused is None and attempt.strikes >= STRIKES:
-            attempt.refused = Refused(f"failed {STRIKES} times while upstream was there: {self.status.last_error}")
+        try:
+            coverage = Coverage.decode(cursor.applied) if cursor is not None else Coverage()
+        except DeoraError as error:
+            return await self._stopped(f"{error.message} ({error.hint})")
         if attempt.refused is None:
             self._coverage = coverage
             return False
@@ -223,32 +250,43 @@ class Lane:
 
     async def _fence(self, batch: Batch, attempt: _Attempt, coverage: Coverage) -> bool:
         """Takes the batch's seq away from it, so that no late copy can land; then it may be split."""
-        assert attempt.refused is not None
-        if len(batch.numbers) == 1:
+        if self._given_up(batch, attempt):
             coverage = coverage.with_refused(batch.numbers[0])
         outcome = await self._call(self._upstream.apply(self._delivery(batch, batch.fence_id, coverage.encode(), [])))
         if isinstance(outcome, Applied):
-            return await self._split(batch, attempt.refused)
+            self._shown("up", None)
+            return await self._split(batch, attempt)
         if isinstance(outcome, Moved):
-            return False
+            return await self._moved(batch, attempt)
         # A cursor that cannot be moved is no fault of the batch: a role cut to read-only, a missing database.
-        attempt.refused = None
+        attempt.refused, attempt.struck, attempt.strikes = None, False, 0
+        self._suspects = frozenset()
         if isinstance(outcome, Refused):
             outcome = Unauthorised(f"the cursor cannot be written: {outcome.message}")
+            self._shown("unauthorised", outcome.message)
         return await self._failed(batch, attempt, outcome)
 
-    async def _split(self, batch: Batch, refused: Refused | None) -> bool:
+    def _given_up(self, batch: Batch, attempt: _Attempt) -> bool:
+        """Whether the batch is one entry that is dead once it is fenced."""
+        if len(batch.numbers) != 1 or attempt.refused is None:
+            return False
+        return not attempt.struck or batch.numbers[0] in self._suspects
+
+    async def _split(self, batch: Batch, attempt: _Attempt) -> bool:
         seq, cursor_id = batch.known_seq + 1, batch.fence_id
         self._coverage = None
-        if len(batch.numbers) == 1 and refused is not None:
+        refused = attempt.refused
+        if refused is not None and self._given_up(batch, attempt):
             _log.warning(
                 "an entry is dead: upstream refuses it",
                 extra={"upstream": self.name, "number": batch.numbers[0], "error": refused.message},
             )
             await self._store.settle(self.name, batch.id, refused.message, seq, cursor_id)
-        else:
-            at = cuts(len(batch.numbers), refused.index if refused is not None else None)
-            await self._store.split(self.name, batch.id, at, seq, cursor_id)
+            return True
+        if attempt.struck:
+            self._suspects = frozenset(batch.numbers)
+        at = cuts(len(batch.numbers), refused.index if refused is not None else None)
+        await self._store.split(self.name, batch.id, at, seq, cursor_id)
         return True
 
     def _delivery(self, batch: Batch, batch_id: str, applied: bytes, payloads: list[bytes]) -> Delivery:
@@ -257,25 +295,25 @@ class Lane:
     # -- failing
 
     async def _failed(self, batch: Batch, attempt: _Attempt, outcome: Unclear | Unauthorised) -> bool:
+        """Waits, and notes every so many failures; True when the upstream was paused meanwhile: the batch waits too."""
         attempt.failures += 1
+        retry = self._settings.retry
         if isinstance(outcome, Unauthorised):
             await self._sleep(RECHECK_S)
-            return await self._paused(batch, outcome.message)
-        retry = self._settings.retry
-        await self._sleep(delay_s(retry, attempt.failures, self._random(), outcome.retry_after_s))
-        if attempt.failures % retry.attempts == 0:
-            return await self._paused(batch, outcome.message)
-        return False
+        else:
+            await self._sleep(delay_s(retry, attempt.failures, self._random(), outcome.retry_after_s))
+            if attempt.failures % retry.attempts != 0 and self._breaker.state is BreakerState.CLOSED:
+                return False
+        return await self._store.attempted(self.name, batch.id, outcome.message)
 
-    async def _paused(self, batch: Batch, error: str) -> bool:
-        """Notes the failure; True when the upstream was paused meanwhile, so that the batch waits in the store."""
-        return await self._store.attempted(self.name, batch.id, self.status.last_error or error)
+    async def _moved(self, batch: Batch, attempt: _Attempt) -> bool:
+        """Upstream says that its cursor is elsewhere. The cursor tells more; where it does not, nothing spins."""
+        return await self._failed(batch, attempt, Unclear("upstream's cursor was elsewhere when the batch arrived"))
 
     async def _stopped(self, reason: str) -> bool:
-        if self.status.state != "stopped":
+        if (self.status.state, self.status.last_error) != ("stopped", reason):
             _log.error("replay stopped: %s", reason, extra={"upstream": self.name})
-        self.status.state, self.status.last_error = "stopped", reason
-        self._report(self.name, self.status)
+        self._shown("stopped", reason)
         await self._sleep(RECHECK_S)
         return True
 
@@ -287,26 +325,25 @@ class Lane:
         except TimeoutError:
             result = Unclear(f"no answer within {self._settings.deadline_s:g} s")
         now_s = self._clock.monotonic_s()
-        if isinstance(result, Unclear | Unauthorised):
+        if isinstance(result, Unclear):
             self._breaker.failed(now_s)
-            self.status.last_error = result.message
-            self.status.state = "down"
-            self._successes = 0
         else:
+            # A refusal too is an answer; better credentials must not wait for the breaker.
             self._breaker.succeeded(now_s)
-            self.status.state = "up"
-            if not isinstance(result, Refused):
-                self.status.last_error = None
-        self._show_breaker()
+        if isinstance(result, Unclear | Unauthorised):
+            self._successes = 0
+        if isinstance(result, Unclear | Unauthorised) and self.status.state != "stopped":
+            self._shown("down" if isinstance(result, Unclear) else "unauthorised", result.message)
+        else:
+            # Only what shows that writes go through makes it "up": a cursor that can be read proves little.
+            self._shown(self.status.state, self.status.last_error)
         return result
 
-    def _show_breaker(self) -> None:
-        if self.status.breaker != self._breaker.state.value:
-            _log.warning(
-                "the breaker is %s",
-                self._breaker.state.value,
-                extra={"upstream": self.name, "error": self.status.last_error},
-            )
-        self.status.breaker = self._breaker.state.value
-        self.status.failures = self._breaker.failures
+    def _shown(self, state: str, error: str | None) -> None:
+        """Brings the status up to date and reports it."""
+        breaker = self._breaker.state.value
+        if self.status.breaker != breaker:
+            _log.warning("the breaker is %s", breaker, extra={"upstream": self.name, "error": error})
+        self.status.state, self.status.last_error = state, error
+        self.status.breaker, self.status.failures = breaker, self._breaker.failures
         self._report(self.name, self.status)

@@ -73,10 +73,12 @@ def run(sock: socket.socket, init: dict[str, Any]) -> int:
 def _loop(link: BlockingLink, service: Service, clock: Clock) -> int:
     due_s = clock.monotonic_s() + HOUSEKEEPING_INTERVAL_S
     while True:
-        frames = link.receive(due_s - clock.monotonic_s())
+        left_s = due_s - clock.monotonic_s()
+        wait_s = service.wait_s(left_s)
+        frames = link.receive(wait_s)
         if frames is None:
             return 0
-        if frames:
+        if frames or wait_s < left_s:
             answers = service.handle(frames)
             if answers:
                 link.send(answers)

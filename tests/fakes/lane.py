@@ -15,8 +15,9 @@ from deora.replay.batches import Batch
 from deora.replay.breaker import Breaker
 from deora.replay.lane import Lane, LaneSettings, Status, StoreCalls
 from deora.upstream.base import Cursor, CursorKey, Delivery, Outcome, Unauthorised, Unclear, Upstream
+from tests.fakes.calls import StoreWithCalls
 from tests.fakes.clock import ManualClock
-from tests.fakes.store import StoreBench, update
+from tests.fakes.store import update
 from tests.fakes.upstream import FakeUpstream
 
 
@@ -108,7 +109,7 @@ class LaneBench:
     def __init__(self, folder: Path, *, seed: int = 0, settings: LaneSettings | None = None) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.clock = ManualClock()
-        self.store = StoreBench(folder / "store.db", self.clock)
+        self.store = StoreWithCalls(folder / "store.db", self.clock)
         self.upstream = FakeUpstream()
         self.settings = settings or LaneSettings()
         self.threshold = 5
@@ -181,10 +182,10 @@ class LaneBench:
     def write_numbered(self, count: int, documents: int, at_once: int = 100) -> None:
         """`count` commits, each adding its number to the list of one of the documents, one after the other."""
         numbers = range(self.written, self.written + count)
-        commits = [[numbered(f"d/{number % documents}", number)] for number in numbers]
+        writes = [numbered(f"d/{number % documents}", number) for number in numbers]
         self.written += count
         for start in range(0, count, at_once):
-            self.store.write_each(commits[start : start + at_once])
+            self.store.write_each(writes[start : start + at_once])
 
     def check(self, *, dead: set[str] | None = None) -> None:
         """Nothing lost, nothing doubled, order kept: each document holds its numbers in order, each once.
@@ -210,7 +211,7 @@ class LaneBench:
 
 def numbered(path: str, number: int) -> Write:
     """A write that leaves its number behind, and that an update made twice would betray."""
-    return update(path, {"log": {"$arrayUnion": [number]}, "n": {"$increment": 1}})
+    return update(path, {"log": {"$arrayUnion": [number]}, "n": {"$increment": 1}}, upsert=True)
 
 
 def entry_path(payload: bytes) -> str:

@@ -38,7 +38,8 @@ class Backlog:
         for head, queue in self.queues.items():
             highest = max(entry.priority for entry in queue)
             urgent = sum(entry.priority == highest for entry in queue)
-            found.append(Front(head, highest, urgent, len(queue), queue[0]))
+            second = queue[1].id if len(queue) > 1 else None
+            found.append(Front(head, highest, urgent, len(queue), second, queue[0]))
         yield from sorted(found, key=lambda front: (-front.priority, front.entry.id))
 
     def followers(self, head: int, after: int, count: int) -> list[Entry]:
