@@ -63,6 +63,7 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "document-not-found": (404, "The document does not exist"),
     "entry-not-found": (404, "There is no such queue entry"),
     "method-not-allowed": (405, "The method is not allowed here"),
+    "request-timeout": (408, "The request did not come in time"),
     "already-exists": (409, "The document exists already"),
     "conflict": (409, "The request conflicts with the present state"),
     "precondition-failed": (412, "A precondition does not hold"),

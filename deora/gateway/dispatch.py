@@ -331,7 +331,7 @@ class Dispatch:
         if version is not None:
             headers = b'ETag: "%b"\r\n' % version.encode()
             if status == 201:
-                headers += b"Location: /v1/documents/%b\r\n" % _quote(path)
+                headers += b"Location: %b\r\n" % _location(request.incoming, path)
         content = b'%b,"replication":"%b"}' % (body, replication)
         self._finish(
             request,
@@ -378,5 +378,8 @@ class Dispatch:
         request.incoming.connection.send(answer_bytes, close=request.incoming.close)
 
 
-def _quote(path: str) -> bytes:
-    return quote(path).encode()
+def _location(incoming: Incoming, path: str) -> bytes:
+    """Where a created document is: a PUT's own target, else made from its path."""
+    if incoming.method == b"PUT":
+        return incoming.target
+    return b"/v1/documents/" + quote(path).encode()

@@ -86,7 +86,6 @@ class Snapshot:
     disk_total_bytes: int | None = None
     memory_available_bytes: int | None = None
     cache: dict[str, Any] = field(default_factory=dict)
-    alerts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]:
@@ -224,8 +223,35 @@ def status_document(snapshot: Snapshot) -> dict[str, Any]:
         ],
         "queue": {name: snapshot.queue[name] for name in QUEUE_MEMBERS},
         "cache": snapshot.cache,
-        "alerts": snapshot.alerts,
+        "alerts": alerts(snapshot),
     }
+
+
+def alerts(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """What an operator should know of now: `name` says what it is, `detail` what was seen, `hint` what to do."""
+    found: list[dict[str, Any]] = []
+
+    def add(name: str, detail: str, hint: str) -> None:
+        found.append({"name": name, "detail": detail, "hint": hint})
+
+    for name, child in children(snapshot):
+        if child.state != "up":
+            reason = f": {child.reason}" if child.reason is not None else ""
+            add("process-down", f"{name} is {child.state}{reason}", "it is started again by itself; see the log")
+    for upstream in snapshot.upstreams:
+        if upstream.state == "stopped":
+            add("upstream-stopped", f"{upstream.name}: {upstream.last_error}", "see docs/operations.md")
+        elif upstream.breaker != "CLOSED":
+            hint = "writes wait in the queue; it is tried again by itself"
+            add("breaker-open", f"{upstream.name} is out: {upstream.last_error}", hint)
+    dead = snapshot.queue["dead"]
+    if dead:
+        add("dead-letters", f"upstream refused {dead} entries for good", "deora queue ls --state dead")
+    if snapshot.disk_free_bytes is not None and snapshot.disk_free_bytes < LOW_DISK_BYTES:
+        add("disk-low", f"{snapshot.disk_free_bytes} bytes are free", "make room before writes are refused")
+    if not _year_is_plausible(snapshot.timestamp):
+        add("clock-wrong", f"this box says {snapshot.timestamp}", "set the clock; nothing is ordered by it")
+    return found
 
 
 QUEUE_MEMBERS: Final = (

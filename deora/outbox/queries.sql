@@ -45,7 +45,8 @@ SELECT entry, priority, shared FROM followers WHERE head = ? ORDER BY entry LIMI
 SELECT priority, count(*) FROM followers WHERE head = ? GROUP BY priority ORDER BY priority DESC LIMIT 1;
 
 -- name: shared_below
-SELECT entry FROM followers WHERE head = :head AND shared = 1 AND entry < :before AND priority < :priority;
+SELECT entry FROM followers INDEXED BY followers_shared
+WHERE head = :head AND shared = 1 AND priority < :priority AND entry < :before;
 
 -- name: raise_follower
 UPDATE followers SET priority = :priority WHERE head = :head AND entry = :entry AND priority < :priority;

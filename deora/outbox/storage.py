@@ -305,7 +305,22 @@ class Outbox:
             self._db.executemany(SQL["settle_dead"], [(running_s, error, entry.id) for entry in entries])
             letters = [(head, entry.id, int(holds)) for entry in entries for head in entry.heads]
             self._db.executemany(SQL["insert_dead_letter"], letters)
+            if holds:
+                self._release_behind(upstream, {letter[0] for letter in letters})
         return entries
+
+    def _release_behind(self, upstream: Upstream, blocked: set[int]) -> None:
+        """Takes the batches apart that hold what must wait in the queues `blocked`, directly or behind another entry.
+
+        They are parts of a batch that was split. None of them has been sent, since only the first batch ever is.
+        """
+        rows = [row for row in self._batches.values() if row.upstream == upstream.id]
+        for row in sorted(rows, key=lambda row: row.position):
+            heads = {head for entry in self.load(row.members) for head in entry.heads}
+            if not blocked.isdisjoint(heads):
+                blocked |= heads
+                upstream.inflight -= len(row.members)
+                self._remove_batch(row.id)
 
     def _remove_batch(self, batch_id: str) -> _Row | None:
         row = self._batches.pop(batch_id, None)

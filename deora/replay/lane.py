@@ -255,7 +255,9 @@ class Lane:
         outcome = await self._call(self._upstream.apply(self._delivery(batch, batch.fence_id, coverage.encode(), [])))
         if isinstance(outcome, Applied):
             self._shown("up", None)
-            return await self._split(batch, attempt)
+            ended = await self._split(batch, attempt)
+            self._coverage = coverage
+            return ended
         if isinstance(outcome, Moved):
             return await self._moved(batch, attempt)
         # A cursor that cannot be moved is no fault of the batch: a role cut to read-only, a missing database.

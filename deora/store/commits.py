@@ -20,6 +20,7 @@ from deora.documents.writes import Write, encode_writes, resolve
 from deora.errors import Problem
 from deora.outbox.heads import head_id
 from deora.outbox.storage import Outbox, Upstream
+from deora.store.identity import Progress
 from deora.store.view import Document, Documents
 from deora.wire.frames import pack, unpack
 
@@ -32,20 +33,6 @@ class QueueLimits:
 
     max_entries: int
     max_bytes: int
-
-
-@dataclass(slots=True)
-class Progress:
-    """The counters of the store; see the schema."""
-
-    epoch: str
-    commit_no: int
-    entry_id: int
-    running_s: int
-
-    def version(self) -> str:
-        """The version of what the present commit changes."""
-        return f"{self.epoch}-{self.commit_no}"
 
 
 # Not frozen, as Result and Write are not: a frozen dataclass takes three times as long to make, and these are made for
@@ -260,7 +247,7 @@ class Committer:
             document.pending += 1
             document.show(one.view, version, progress.commit_no, now_us)
             self._documents.changed(path, document)
-            if document.is_new:
+            if document.is_new and document.pending == 1:
                 for upstream in self._outbox.upstreams.values():
                     self._outbox.queues.assume_new(head_id(document.id, upstream.id))
             self.notices[path] = None

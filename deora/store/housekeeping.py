@@ -11,7 +11,8 @@ from typing import Final
 from deora.outbox.statements import SQL
 from deora.outbox.states import STORED, State
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox
-from deora.store.commits import KEPT_ANSWERS_S, Progress
+from deora.store.commits import KEPT_ANSWERS_S
+from deora.store.identity import Progress
 from deora.store.view import Documents
 
 # Rows a step: at most a few milliseconds of a transaction that a client might wait for.

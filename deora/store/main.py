@@ -79,17 +79,42 @@ def _loop(link: BlockingLink, service: Service, clock: Clock) -> int:
         if frames is None:
             return 0
         if frames or wait_s < left_s:
-            answers = service.handle(frames)
-            if answers:
-                link.send(answers)
+            _send(link, _handle(service, frames))
             if _asks_to_stop(frames):
                 return 0
         if clock.monotonic_s() >= due_s:
-            answers, more = service.housekeep()
-            if answers:
-                link.send(answers)
             # While there is much to let go of, clients' groups still come first: one step, then the socket again.
-            due_s = clock.monotonic_s() + (0.01 if more else HOUSEKEEPING_INTERVAL_S)
+            due_s = clock.monotonic_s() + (0.01 if _housekeep(link, service) else HOUSEKEEPING_INTERVAL_S)
+
+
+def _handle(service: Service, frames: list[Frame]) -> bytes:
+    try:
+        return service.handle(frames)
+    except sqlite3.OperationalError as error:
+        _only_full(error)
+        _log.error("the disk is full: a group of %d frames was refused", len(frames))
+        return service.refuse_full(frames)
+
+
+def _housekeep(link: BlockingLink, service: Service) -> bool:
+    try:
+        answers, more = service.housekeep()
+    except sqlite3.OperationalError as error:
+        _only_full(error)
+        answers, more = service.refuse_full([]), False
+    _send(link, answers)
+    return more
+
+
+def _only_full(error: sqlite3.OperationalError) -> None:
+    """Lets a full disk pass. After any other error the transaction's end is unknown, and the process must end."""
+    if error.sqlite_errorcode != sqlite3.SQLITE_FULL:
+        raise error
+
+
+def _send(link: BlockingLink, answers: bytes) -> None:
+    if answers:
+        link.send(answers)
 
 
 def _asks_to_stop(frames: list[Frame]) -> bool:

@@ -18,11 +18,13 @@ from typing import Any, Final
 
 from deora.clock import Clock
 from deora.errors import Problem
+from deora.outbox.pacing import Pace, due_s
 from deora.outbox.selection import Limits
 from deora.outbox.statements import SQL
 from deora.outbox.storage import Batch, Outbox, Upstream
-from deora.store.commits import CommitRequest, Committer, Progress, QueueLimits
+from deora.store.commits import CommitRequest, Committer, QueueLimits
 from deora.store.housekeeping import Housekeeping
+from deora.store.identity import load_identity
 from deora.store.settlements import Settlements
 from deora.store.view import Documents
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
@@ -30,10 +32,6 @@ from deora.wire.frames import Frame, Kind, encode, pack, unpack
 FLAG_RESENT: Final = 1
 
 RETRIED_AT_ONCE: Final = 1000
-
-# Under load a claim waits until a whole batch is there or this long has passed since the last one: each batch costs
-# upstream, and here the same disk, an fsync. A lone write after a pause is claimed in the transaction that brings it.
-LINGER_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +61,25 @@ class Service:
     ) -> None:
         self._db = db
         self._directory = os.path.dirname(db.execute("PRAGMA database_list").fetchone()[2]) or "."
+        self._settings = settings
         self._clock = clock
+        self._new_batch_id = batch_ids
+        self._load()
+
+    def _load(self) -> None:
+        """Reads from the file what the store keeps in memory."""
+        db, settings = self._db, self._settings
         db.execute("BEGIN IMMEDIATE")
         self.identity, self.progress = load_identity(db)
         self._base_running_s = self.progress.running_s
-        self._started_s = clock.monotonic_s()
-        self.outbox = Outbox(db, settings.upstreams, batch_ids)
+        self._started_s = self._clock.monotonic_s()
+        self.outbox = Outbox(db, settings.upstreams, self._new_batch_id)
         db.execute("COMMIT")
-        documents = Documents(db)
-        self._documents = documents
-        self._committer = Committer(db, documents, self.outbox, self.progress, settings.limits, clock)
-        self._settlements = Settlements(documents, self.outbox, self.progress, clock, dead_holds=settings.dead_holds)
+        self._documents = documents = Documents(db)
+        self._committer = Committer(db, documents, self.outbox, self.progress, settings.limits, self._clock)
+        self._settlements = Settlements(
+            documents, self.outbox, self.progress, self._clock, dead_holds=settings.dead_holds
+        )
         self._housekeeping = Housekeeping(
             db,
             documents,
@@ -83,7 +89,7 @@ class Service:
             max_bytes=settings.limits.max_bytes,
         )
         self._parked: dict[str, tuple[int, Limits]] = {}
-        self._claimed_s: dict[str, float] = {}
+        self._paces = {name: Pace(commits=self.progress.commit_no) for name in settings.upstreams}
         self._awaited: set[int] = set()
         self._replicated: list[tuple[int, bool]] = []
         self._out: list[bytes] = []
@@ -116,6 +122,34 @@ class Service:
         self._flush()
         self._db.execute("COMMIT")
         return self._answers()
+
+    def refuse_full(self, frames: list[Frame]) -> bytes:
+        """Answers a group that found the disk full, of which nothing is kept: 507 to clients, "later" to the replayer.
+
+        SQLite has taken the transaction back before it says SQLITE_FULL, so here the outcome is known. Memory may be
+        ahead of the file now, hence it is read anew.
+        """
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
+        out = []
+        full = Problem(
+            "disk-full",
+            "there is no room on the disk for this write",
+            hint="nothing that was accepted is lost; writes are accepted again when there is room",
+            retry_after_s=10,
+        )
+        later = Problem("unavailable", "the store has no room")
+        for kind, _, _, generation, ident, _ in frames:
+            if kind == Kind.COMMIT:
+                out.append(encode(Kind.RESULT, ident, pack(full.to_wire()), aux=full.status))
+            elif kind == Kind.CALL:
+                out.append(encode(Kind.REPLY, ident, pack(later.to_wire()), aux=1))
+            elif kind == Kind.PING:
+                out.append(encode(Kind.PONG, ident, pack(self._disk()), generation=generation))
+        parked = [ident for ident, _ in self._parked.values()]
+        out += [encode(Kind.REPLY, ident, pack(later.to_wire()), aux=1) for ident in parked]
+        self._load()
+        return b"".join(out)
 
     def housekeep(self) -> tuple[bytes, bool]:
         """A step of housekeeping in a transaction of its own; whether another should follow soon."""
@@ -300,6 +334,7 @@ class Service:
     def _settle(self, upstream: Upstream, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
         self._queue_changed = True
         self._oldest.pop(upstream.name, None)
+        self._paces[upstream.name].ended_s = self._clock.monotonic_s()
         if seq > upstream.seq:
             self.outbox.moved(upstream, seq, cursor_id)
         if error is None:
@@ -313,32 +348,30 @@ class Service:
         """Answers waiting claims for which something is there now."""
         for name, (ident, limits) in list(self._parked.items()):
             upstream = self.outbox.upstreams[name]
-            if upstream.paused or self._lingers(upstream, limits):
+            if upstream.paused or self._due_s(upstream, limits) > self._clock.monotonic_s():
                 continue
             batch = self.outbox.next_batch(upstream, limits)
             if batch is not None:
                 del self._parked[name]
-                self._claimed_s[name] = self._clock.monotonic_s()
+                pace = self._paces[name]
+                pace.claimed_s, pace.commits = self._clock.monotonic_s(), self.progress.commit_no
                 self._queue_changed = True
                 self._reply(ident, batch_to_wire(batch, upstream))
 
-    def _lingers(self, upstream: Upstream, limits: Limits) -> bool:
-        if upstream.pending >= limits.max_writes or upstream.inflight:
-            return False
-        return self._clock.monotonic_s() - self._claimed_s.get(upstream.name, -LINGER_S) < LINGER_S
+    def _due_s(self, upstream: Upstream, limits: Limits) -> float:
+        now_s = self._clock.monotonic_s()
+        if upstream.inflight:
+            return now_s
+        return due_s(self._paces[upstream.name], now_s, self.progress.commit_no, upstream.pending, limits.max_writes)
 
     def wait_s(self, longest_s: float) -> float:
-        """How long the store may wait for frames before it must handle an empty group: a claim that lingers."""
-        due_s = [
-            self._claimed_s[name] + LINGER_S
+        """How long the store may wait for frames before it must handle an empty group: a claim that is to come."""
+        due = [
+            self._due_s(upstream, limits)
             for name, (_, limits) in self._parked.items()
-            if (upstream := self.outbox.upstreams[name]).pending
-            and not upstream.paused
-            and self._lingers(upstream, limits)
+            if (upstream := self.outbox.upstreams[name]).pending and not upstream.paused
         ]
-        if not due_s:
-            return longest_s
-        return max(0.0, min(longest_s, min(due_s) - self._clock.monotonic_s()))
+        return max(0.0, min([longest_s, *(each_s - self._clock.monotonic_s() for each_s in due)]))
 
     def _reply(self, ident: int, value: Any) -> None:
         self._out.append(encode(Kind.REPLY, ident, pack(value)))
@@ -348,20 +381,3 @@ def batch_to_wire(batch: Batch, upstream: Upstream) -> list[Any]:
     """A batch for the replayer, with the cursor that it must find upstream."""
     entries = [[entry.number, entry.payload] for entry in batch.entries]
     return [batch.id, batch.attempts, upstream.seq, upstream.batch_id, entries]
-
-
-def load_identity(db: sqlite3.Connection) -> tuple[tuple[str, str], Progress]:
-    """Who this store is, made up where the file is new, and how far it has come."""
-    row = db.execute("SELECT node, epoch FROM identity").fetchone()
-    if row is None:
-        row = (_random_name(10), _random_name(8))
-        db.execute("INSERT INTO identity (node, epoch) VALUES (?, ?)", row)
-    node, epoch = row
-    commit_no, entry_id, running_s = db.execute("SELECT commit_no, entry_id, running_s FROM progress").fetchone()
-    return (node, epoch), Progress(epoch, commit_no, entry_id, running_s)
-
-
-def _random_name(length: int) -> str:
-    # Crockford's alphabet: no letter that is mistaken for a digit when an operator reads it out.
-    alphabet = "0123456789abcdefghjkmnpqrstvwxyz"
-    return "".join(alphabet[byte % 32] for byte in os.urandom(length))

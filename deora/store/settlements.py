@@ -9,7 +9,7 @@ from deora.outbox.selection import Entry
 from deora.outbox.statements import SQL
 from deora.outbox.states import Event, allowed, state_of
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox, Upstream
-from deora.store.commits import Progress
+from deora.store.identity import Progress
 from deora.store.view import Base, Document, Documents, replay_writes
 
 PRIMARY = "primary"
@@ -79,6 +79,8 @@ class Settlements:
                 hint='look at the document first; {"force": true} applies the entry after them all the same',
                 fields={"documents": later},
             )
+        # What has come into its queues within this transaction must be in the file before its place is looked for.
+        self._outbox.flush()
         db = self._outbox.database
         upstream.number += 1
         db.execute(SQL["revive"], (upstream.number, entry.id))

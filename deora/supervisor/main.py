@@ -14,7 +14,7 @@ import uvloop
 
 from deora import __version__
 from deora.config.checks import check_listen_address
-from deora.config.schema import Config, SqliteUpstream, upstreams
+from deora.config.schema import Config
 from deora.errors import StartError
 from deora.gateway.access import Access
 from deora.gateway.balancer import MODES
@@ -22,6 +22,7 @@ from deora.gateway.dispatch import Dispatch, Patience
 from deora.gateway.server import Limits, Server
 from deora.observe.logs import configure
 from deora.observe.metrics import Metrics
+from deora.supervisor.abilities import check_abilities, idle_settings
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
 from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp
@@ -139,13 +140,16 @@ def run(options: StartOptions) -> int:
     fault = check_listen_address(config, host)
     if fault is not None:
         raise StartError(fault)
-    _check_abilities(config)
+    check_abilities(config)
     lock = InstanceLock(options.data, options.argv)
     try:
         listener = listen_tcp(host, port)
         directory = control_directory(options.data)
         control = listen_control(directory)
         configure("supervisor", config.logger, options.data)
+        idle = idle_settings(config)
+        if idle:
+            _log.warning("these settings have no effect in DEORA %s: %s", __version__, ", ".join(idle))
         become_subreaper()
         name_process("deora")
 
@@ -161,26 +165,3 @@ def run(options: StartOptions) -> int:
         lock.release()
         sys.stderr.flush()
     return 0
-
-
-def _check_abilities(config: Config) -> None:
-    """Refuses what the configuration's shape allows and this version cannot do yet; nothing is ignored in silence."""
-    for name, upstream in upstreams(config).items():
-        if not isinstance(upstream, SqliteUpstream):
-            raise StartError(
-                f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has the type sqlite alone",
-                hint='use {"type": "sqlite", "file": "upstream.db"}',
-            )
-    balancer = config.loadbalancer
-    if balancer.mode not in MODES:
-        raise StartError(
-            f"loadbalancer.json: mode is {balancer.mode!r}; DEORA {__version__} has {', '.join(MODES)}",
-            hint="choose one of these",
-        )
-    if balancer.sticky != "none":
-        raise StartError(f"loadbalancer.json: sticky is {balancer.sticky!r}; DEORA {__version__} has none alone")
-    if config.security.tls.cert is not None:
-        raise StartError(
-            f"security.json: tls is set; DEORA {__version__} serves plain HTTP alone",
-            hint="put a proxy that ends TLS in front of it",
-        )

@@ -69,6 +69,8 @@ def problem_answer(
         headers += b"Retry-After: %d\r\n" % problem.retry_after_s
     if problem.status == 401:
         headers += b"WWW-Authenticate: Bearer\r\n"
+    if problem.status == 405:
+        headers += b"Allow: %b\r\n" % problem.fields["allow"].encode()
     return answer(
         problem.status,
         orjson.dumps(problem.document()),

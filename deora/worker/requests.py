@@ -53,7 +53,7 @@ class Request:
 
     def json_content(self) -> bytes:
         """The content, which must be declared as JSON. An empty one is valid under any type."""
-        if self.content:
+        if self.content and self.fields.get(b"content-type") != b"application/json":
             kind = self.fields.get(b"content-type", b"").split(b";")[0].strip().lower()
             if kind != b"application/json" and not (kind.startswith(b"application/") and kind.endswith(b"+json")):
                 found = f"the content type {kind.decode('latin-1')}" if kind else "no content type"
@@ -89,7 +89,10 @@ class Request:
         Preferences that DEORA does not know are ignored, as the RFC demands.
         """
         wait_s, representation = 0, False
-        for preference in self.fields.get(b"prefer", b"").split(b","):
+        wanted = self.fields.get(b"prefer")
+        if wanted is None:
+            return wait_s, representation
+        for preference in wanted.split(b","):
             name, _, value = preference.split(b";")[0].partition(b"=")
             name, value = name.strip().lower(), value.strip().strip(b'"')
             if name == b"wait":

@@ -4,13 +4,17 @@ real service on a real file, and each REPLY back. So the outbox, the frames and 
 
 from __future__ import annotations
 
+import asyncio
+import math
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from deora.documents.writes import Write
 from deora.outbox.listing import entry_json, members
 from deora.replay.calls import Calls
-from deora.store.service import Settings
+from deora.store.service import Service, Settings
 from deora.wire.frames import Decoder, Kind, Role
 from deora.wire.link import Link
 from tests.fakes.clock import ManualClock
@@ -25,6 +29,8 @@ class StoreWithCalls(StoreFile):
 
     def __init__(self, path: Path, clock: ManualClock, settings: Settings | None = None) -> None:
         super().__init__(path, settings or settings_with(max_entries=1_000_000, max_bytes=2**31), clock)
+        # Beside the numbers of the calls.
+        self.ids = count(2**32)
 
     def open(self) -> None:
         """Starts a service, and calls to it; those under way at the last one are lost."""
@@ -39,7 +45,19 @@ class StoreWithCalls(StoreFile):
         for frame in Decoder().feed(data):
             if frame[0] == Kind.REPLY:
                 self.calls.replied(frame)
+        self._wake_for_what_lingers()
         return decode_group(data)
+
+    def _wake_for_what_lingers(self) -> None:
+        """As the store's process does between two groups: a claim that waits for more writes must not wait for ever."""
+        wait_s = self.service.wait_s(math.inf)
+        with suppress(RuntimeError):  # without a loop nobody waits
+            if wait_s < math.inf:
+                asyncio.get_running_loop().call_later(wait_s, self._wake, self.service)
+
+    def _wake(self, service: Service) -> None:
+        if service is self.service:
+            self.handle()
 
     def write_each(self, writes: list[Write], priority: int = 0) -> None:
         """A commit for each write, all in one group; every one must be accepted."""
@@ -71,7 +89,7 @@ class _LinkToStore(Link):
     """The replayer's end of the star; the supervisor between is left out."""
 
     def __init__(self, store: StoreWithCalls) -> None:
-        super().__init__(lambda *_: None, lambda _: None)
+        # Without the link's own set-up: it would ask for a running loop.
         self._store = store
 
     def send(self, frame: bytes) -> None:

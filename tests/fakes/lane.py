@@ -41,9 +41,10 @@ class Points:
 class _PointedStore:
     """The store's calls with a point on each side: `StoreCalls`."""
 
-    def __init__(self, calls: StoreCalls, points: Points) -> None:
+    def __init__(self, calls: StoreCalls, points: Points, asked: list[tuple[int, float]]) -> None:
         self._calls = calls
         self._points = points
+        self._asked = asked
 
     async def open(self, upstream: str) -> tuple[str, str]:
         await self._points.reach("open asked")
@@ -53,6 +54,7 @@ class _PointedStore:
 
     async def next(self, upstream: str, max_writes: int, max_bytes: int, urgent_share: float) -> Batch:
         await self._points.reach("next asked")
+        self._asked.append((max_writes, urgent_share))
         batch = await self._calls.next(upstream, max_writes, max_bytes, urgent_share)
         await self._points.reach("next answered")
         return batch
@@ -117,6 +119,8 @@ class LaneBench:
         self.points = Points()
         self.dice = random.Random(seed)
         self.slept_s: list[float] = []
+        self.asked: list[tuple[int, float]] = []
+        """(max_writes, urgent_share) of each claim"""
         self.shown: list[tuple[float, Status]] = []
         self.written = 0
         self.lane: Lane | None = None
@@ -145,7 +149,7 @@ class LaneBench:
         self.lane = Lane(
             "primary",
             _PointedUpstream(self.upstream, self.points),
-            _PointedStore(self.store.calls, self.points),
+            _PointedStore(self.store.calls, self.points, self.asked),
             self.settings,
             Breaker(self.threshold, self.timeout_s),
             self.clock,

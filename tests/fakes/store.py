@@ -208,9 +208,13 @@ class StoreFile:
     def claim(
         self, upstream: str = "primary", max_writes: int = 500, max_bytes: int = MIB, urgent_share: float = 0.8
     ) -> Claimed | None:
-        """The next batch; None where nothing is there to claim."""
-        answer = self.call("next", upstream, max_writes, max_bytes, urgent_share)
-        return None if answer is None else Claimed(*answer.value)
+        """The next batch; None where nothing is there to claim. Waits as long as the store lets a claim linger."""
+        ident = next(self.ids)
+        answers = self.handle(encode_call(ident, "next", upstream, max_writes, max_bytes, urgent_share)).answers
+        while ident not in answers and (wait_s := self.service.wait_s(3600)) < 3600:
+            self.clock.advance(wait_s)
+            answers = self.handle().answers
+        return Claimed(*answers[ident].value) if ident in answers else None
 
     def settle(self, batch: Claimed, error: str | None = None, upstream: str = "primary") -> Group:
         """Says that upstream has applied a batch, or with `error` that it has refused its one entry."""

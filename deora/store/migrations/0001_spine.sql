@@ -99,6 +99,8 @@ CREATE TABLE followers (
   shared   INTEGER NOT NULL,
   PRIMARY KEY (head, entry)
 ) WITHOUT ROWID;
+-- What may become more urgent when something joins a queue. Without it, joining would walk the whole queue.
+CREATE INDEX followers_shared ON followers (head, priority) WHERE shared = 1;
 
 -- Which documents a dead entry of which upstream touches. holds: later entries wait for it (on_dead "hold").
 CREATE TABLE dead_letters (

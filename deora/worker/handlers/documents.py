@@ -9,7 +9,7 @@ from deora.documents.paths import check_collection_path, check_document_path, ge
 from deora.documents.writes import Write, parse_commit, parse_create, parse_delete, parse_set, parse_update
 from deora.errors import Problem
 from deora.wire.frames import pack
-from deora.worker.context import Answer, Commit, Context, Reply, Shown
+from deora.worker.context import DEFAULT_PRIORITY, Answer, Commit, Context, Reply, Shown
 from deora.worker.requests import Request, decode_path
 from deora.worker.showing import document_json
 
@@ -98,7 +98,7 @@ def _commit(context: Context, request: Request, writes: list[Write], *, single: 
     wait_s, representation = request.preferences()
     priority = request.priority()
     if priority is None:
-        priority = max(context.priority_of(split(write.path)[0]) for write in writes)
+        priority = _configured_priority(context, writes)
     key = request.idempotency_key()
     body = [
         "write",
@@ -110,6 +110,13 @@ def _commit(context: Context, request: Request, writes: list[Write], *, single: 
         representation,
     ]
     return Commit(pack(body), wait_s)
+
+
+def _configured_priority(context: Context, writes: list[Write]) -> int:
+    """The highest of the collections that are written to."""
+    if not context.priorities:
+        return DEFAULT_PRIORITY
+    return max(context.priority_of(split(write.path)[0]) for write in writes)
 
 
 def scoped_key(request: Request, key: bytes | None) -> bytes | None:

@@ -43,15 +43,16 @@ def test_statements_are_cut_at_their_names() -> None:
     [
         ("fronts", "heads_urgent"),
         ("oldest", "entries_live"),
-        ("oldest_live", "entries_live"),
         ("dead_ids", "entries_dead"),
         ("followers", "PRIMARY KEY"),
         ("next_follower", "PRIMARY KEY"),
         ("members", "INTEGER PRIMARY KEY"),
+        ("shared_below", "followers_shared"),
+        ("oldest_live", "entries_live"),
     ],
 )
-def test_what_a_claim_reads_comes_sorted_from_an_index(db: sqlite3.Connection, name: str, index: str) -> None:
-    """Else a claim would take longer as the queue grows."""
+def test_what_is_read_often_comes_sorted_from_an_index(db: sqlite3.Connection, name: str, index: str) -> None:
+    """Else a commit or a claim would take longer as the queue grows."""
     plan = [row[3] for row in db.execute("EXPLAIN QUERY PLAN " + SQL[name], parameters_of(SQL[name]))]
     assert any(index in step for step in plan), plan
     assert not any("TEMP B-TREE" in step for step in plan), plan

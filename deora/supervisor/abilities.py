@@ -1,0 +1,77 @@
+"""What the configuration's shape allows and this version does not do yet. Nothing is ignored in silence.
+
+What protects the venue, or says where its data goes, refuses to start: to go on without it would be worse. The rest is
+named in the log at start-up.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from deora import __version__
+from deora.config.schema import Config, SqliteUpstream, upstreams
+from deora.config.sections import Section, plain
+from deora.errors import StartError
+from deora.gateway.balancer import MODES
+
+_REFUSED: Final = (
+    "security.allowed_hosts",
+    "security.trusted_proxies",
+    "security.require_https",
+    "security.cors",
+    "security.tls",
+    "database.replicate",
+    "loadbalancer.sticky",
+)
+_IDLE: Final = (
+    "servers.max_memory",
+    "servers.drain_timeout_s",
+    "loadbalancer.health_check",
+    "security.rate_limit",
+    "security.limits.connections_per_address",
+    "security.limits.streams",
+    "cache.disk",
+    "cache.redis",
+    "database.sync_interval_s",
+    "operations",
+)
+
+
+def check_abilities(config: Config) -> None:
+    """Raises StartError for what this version must not pretend to do."""
+    for name, upstream in upstreams(config).items():
+        if not isinstance(upstream, SqliteUpstream):
+            raise StartError(
+                f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has the type sqlite alone",
+                hint='use {"type": "sqlite", "file": "upstream.db"}',
+            )
+    mode = config.loadbalancer.mode
+    if mode not in MODES:
+        raise StartError(
+            f"loadbalancer.json: mode is {mode!r}; DEORA {__version__} has {', '.join(MODES)}",
+            hint="choose one of these",
+        )
+    refused = changed(config, _REFUSED)
+    if refused:
+        raise StartError(
+            f"DEORA {__version__} does not have {', '.join(refused)} yet",
+            hint="leave it at its default; a proxy in front can do TLS, CORS and host checks",
+        )
+
+
+def idle_settings(config: Config) -> list[str]:
+    """The settings that were changed and have no effect in this version."""
+    return changed(config, _IDLE)
+
+
+def changed(config: Config, keys: tuple[str, ...]) -> list[str]:
+    """Those of `keys` whose value is not the default."""
+    default = Config.from_wire({})
+    return [key for key in keys if _value(config, key) != _value(default, key)]
+
+
+def _value(config: Config, key: str) -> object:
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return plain(value) if isinstance(value, Section) else value

@@ -1,0 +1,117 @@
+"""Tokens and scopes."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+
+import pytest
+
+from deora.config.schema import Token
+from deora.errors import Problem
+from deora.gateway.access import Access, Scope, require
+
+
+def token(name: str, secret: str, scope: str) -> Token:
+    """A token as security.json holds it."""
+    return Token(name=name, hash="sha256:" + hashlib.sha256(secret.encode()).hexdigest(), scope=scope)
+
+
+@pytest.fixture
+def access() -> Access:
+    return Access([token("r", "r-secret", "read"), token("w", "w-secret", "write"), token("a", "a-secret", "admin")])
+
+
+def test_without_tokens_every_scope_is_open() -> None:
+    access = Access([])
+    assert access.scope_of(None) is Scope.ADMIN
+    assert access.scope_of(b"Bearer whatever") is Scope.ADMIN
+    assert access.scope_of(b"Basic abc") is Scope.ADMIN
+
+
+@pytest.mark.parametrize(
+    ("authorization", "scope"),
+    [
+        (None, Scope.NONE),
+        (b"Bearer r-secret", Scope.READ),
+        (b"Bearer w-secret", Scope.WRITE),
+        (b"Bearer a-secret", Scope.ADMIN),
+        # RFC 9110, 11.1: the scheme in any case; RFC 6750 has one space, some clients more.
+        (b"bearer r-secret", Scope.READ),
+        (b"BEARER   r-secret ", Scope.READ),
+    ],
+)
+def test_the_scope_of_a_header(access: Access, authorization: bytes | None, scope: Scope) -> None:
+    for _ in range(2):  # the second time from memory
+        assert access.scope_of(authorization) is scope
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        b"Bearer wrong",
+        b"Bearer ",
+        b"Bearer",
+        b"",
+        b"r-secret",
+        b"Basic r-secret",
+        b"Bearer R-SECRET",
+        b"Bearer r-secret w-secret",
+        b"Bearer \xff\xfe",
+        # The stored hash itself opens nothing.
+        b"Bearer sha256:" + hashlib.sha256(b"r-secret").hexdigest().encode(),
+        b"Bearer " + hashlib.sha256(b"r-secret").hexdigest().encode(),
+    ],
+)
+def test_a_wrong_token_is_a_401_every_time(access: Access, authorization: bytes) -> None:
+    for _ in range(3):
+        with pytest.raises(Problem) as refused:
+            access.scope_of(authorization)
+        assert refused.value.status == 401
+        assert refused.value.hint or "Bearer TOKEN" in refused.value.detail
+        assert "secret" not in refused.value.detail
+
+
+def test_wrong_tokens_are_not_remembered(access: Access) -> None:
+    with pytest.raises(Problem):
+        access.scope_of(b"Bearer wrong")
+    assert not access._known
+
+
+def test_what_is_remembered_is_bounded(access: Access) -> None:
+    for spaces in range(3000):
+        assert access.scope_of(b"Bearer " + b" " * spaces + b"r-secret") is Scope.READ
+    assert len(access._known) <= 1024
+
+
+@pytest.mark.parametrize("secret", ["r-secret", "w-secret", "a-secret", "wrong"])
+def test_every_token_is_compared_in_constant_time(access: Access, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[str] = []
+
+    def compare(stored: str, digest: str) -> bool:
+        compared.append(stored)
+        return real(stored, digest)
+
+    real = hmac.compare_digest
+    monkeypatch.setattr("deora.gateway.access.hmac.compare_digest", compare)
+    try:
+        access.scope_of(f"Bearer {secret}".encode())
+    except Problem:
+        assert secret == "wrong"
+    # The first match does not end it: neither the time nor the order tells which token it was.
+    assert len(compared) == len(set(compared)) == 3
+
+
+@pytest.mark.parametrize("needed", [Scope.NONE, Scope.READ, Scope.WRITE, Scope.ADMIN])
+@pytest.mark.parametrize("scope", [Scope.NONE, Scope.READ, Scope.WRITE, Scope.ADMIN])
+def test_each_scope_includes_those_below_it(scope: Scope, needed: Scope) -> None:
+    if scope >= needed:
+        require(scope, needed)
+        return
+    with pytest.raises(Problem) as refused:
+        require(scope, needed)
+    # 401 says "tell me who you are", 403 "I know, and no" (RFC 9110, 15.5.2 and 15.5.4).
+    assert refused.value.status == (401 if scope is Scope.NONE else 403)
+    if scope is not Scope.NONE:
+        assert needed.name.lower() in refused.value.detail
+        assert scope.name.lower() in refused.value.detail
