@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
@@ -156,6 +158,7 @@ class Connection(asyncio.Protocol):
         self._hosts = 0
         self._expects = False
         self._chunked = False
+        self._length = 0
 
     def on_url(self, url: bytes) -> None:
         self._target += url
@@ -181,7 +184,8 @@ class Connection(asyncio.Protocol):
                 raise Problem("bad-request", "only `Expect: 100-continue` is known")
             self._expects = True
         elif name == b"content-length":
-            self._check_length(int(value) if len(value) < 20 else self._server.limits.body_bytes + 1)
+            self._length = int(value) if len(value) < 20 else self._server.limits.body_bytes + 1
+            self._check_length(self._length)
         elif name == b"transfer-encoding":
             if value.lower() != b"chunked":
                 raise Problem("bad-request", "the only transfer coding allowed is `chunked`")
@@ -197,6 +201,9 @@ class Connection(asyncio.Protocol):
             self._check_old(version)
         elif self._hosts != 1:
             raise Problem("bad-request", f"the request has {self._hosts} Host headers; exactly one is needed")
+        if (self._chunked or self._length) and self._parser.should_upgrade():
+            # The parser takes what follows an Upgrade for the other protocol's.
+            raise Problem("bad-request", "this server does not switch protocols", hint="send a body without Upgrade")
         if self._expects and self._transport is not None and not self._busy:
             self._transport.write(CONTINUE)
 
@@ -356,19 +363,24 @@ class Connection(asyncio.Protocol):
 
 
 class Server:
-    """What all connections of one listener share."""
+    """What all connections of one listener share. `now_s`: monotonic seconds, finer than uvloop's own clock, which
+    ticks in milliseconds, once a turn.
+    """
 
-    def __init__(self, front: Front, limits: Limits, access: Access, next_id: IdMaker) -> None:
+    def __init__(
+        self,
+        front: Front,
+        limits: Limits,
+        access: Access,
+        next_id: IdMaker,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.front = front
         self.limits = limits
         self.access = access
         self.next_id = next_id
+        self.now_s = now_s
         self.connections: set[Connection] = set()
-        self._loop = asyncio.get_running_loop()
-
-    def now_s(self) -> float:
-        """The loop's monotonic seconds."""
-        return self._loop.time()
 
     def __call__(self) -> Connection:
         return Connection(self)

@@ -13,6 +13,7 @@ import os
 import random
 import signal
 import socket
+import time
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -362,7 +363,7 @@ class Arbiter:
         task.add_done_callback(self._tasks.discard)
 
     def _now_s(self) -> float:
-        return asyncio.get_running_loop().time()
+        return time.monotonic()
 
 
 def _children(config: Config) -> list[Child]:

@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import sys
+import time
 from typing import Final
 
 import uvloop
@@ -44,8 +45,7 @@ class Supervisor:
 
     def __init__(self, options: StartOptions, listener: socket.socket, control: socket.socket) -> None:
         config = options.config
-        loop = asyncio.get_running_loop()
-        self._now_s = loop.time
+        self._now_s = time.monotonic
         self._listener = listener
         self._control_socket = control
         self._stop = asyncio.Event()
@@ -54,12 +54,12 @@ class Supervisor:
             MODES[config.loadbalancer.mode](),
             Patience(config.servers.request_timeout_s, config.loadbalancer.max_retries),
             self._metrics,
-            loop.time,
+            time.monotonic,
             lambda request: self._control.answer(request),
         )
         self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
-        self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, loop.time())
-        self._control = Control(self._gauges, self._metrics, loop.time, self._arbiter.is_ready)
+        self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, time.monotonic())
+        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready)
         limits = _limits(config)
         access = Access(config.security.tokens)
         self._clients = Server(self._dispatch, limits, access, self._dispatch.next_request_id)
@@ -79,11 +79,11 @@ class Supervisor:
             await self._stop.wait()
             _log.info("stopping")
         finally:
-            deadline_s = loop.time() + STOP_S
+            deadline_s = self._now_s() + STOP_S
             clients.close()
             control.close()
             starting.cancel()
-            await self._finish(loop.time() + FINISH_S)
+            await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
             await self._arbiter.stop(deadline_s)
             _log.info("stopped")

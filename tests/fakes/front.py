@@ -40,14 +40,15 @@ class Front:
 
 
 def make_server(front: Front, limits: Limits = LIMITS, tokens: Sequence[Token] = ()) -> Server:
-    """A server in front of `front`; request ids count from 1."""
-    return Server(front, limits, Access(tokens), lambda: b"refused")
+    """A server in front of `front`, on the clock of the loop."""
+    return Server(front, limits, Access(tokens), lambda: b"refused", asyncio.get_running_loop().time)
 
 
 class Client:
     """A client's end of a connection. What it sends and receives takes as many turns of the loop as it needs."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, server: Server, sock: socket.socket) -> None:
+        self._server = server
         self._sock = sock
         self.ended = False
 
@@ -57,13 +58,16 @@ class Client:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         await asyncio.get_running_loop().connect_accepted_socket(server, theirs)
-        return cls(ours)
+        return cls(server, ours)
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self.close()
+        for connection in list(self._server.connections):
+            if connection._transport is not None:
+                connection._transport.abort()
         await turns()
 
     def close(self) -> None:

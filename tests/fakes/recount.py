@@ -17,12 +17,11 @@ PENDING, DONE, DEAD = 0, 1, 2
 
 def recount_figures(db: sqlite3.Connection, upstream: int) -> dict[str, Any]:
     """The figures of an upstream, from its entries and batches."""
-    rows = db.execute(
-        "SELECT state, priority, length(payload) FROM entries WHERE upstream = ?", (upstream,)
-    ).fetchall()
+    rows = db.execute("SELECT state, priority, length(payload) FROM entries WHERE upstream = ?", (upstream,)).fetchall()
     states = Counter(row[0] for row in rows)
     members = [
-        len(msgpack.unpackb(row[0])) for row in db.execute("SELECT members FROM batches WHERE upstream = ?", (upstream,))
+        len(msgpack.unpackb(row[0]))
+        for row in db.execute("SELECT members FROM batches WHERE upstream = ?", (upstream,))
     ]
     return {
         "pending": states[PENDING],

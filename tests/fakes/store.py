@@ -254,9 +254,7 @@ class StoreFile:
     def column(self, path: str, column: str) -> Any:
         """A column of a document's row."""
         collection, _, name = path.rpartition("/")
-        [(value,)] = self.rows(
-            f"SELECT {column} FROM documents WHERE collection = ? AND name = ?", (collection, name)
-        )
+        [(value,)] = self.rows(f"SELECT {column} FROM documents WHERE collection = ? AND name = ?", (collection, name))
         return value
 
     def states(self) -> dict[int, int]:

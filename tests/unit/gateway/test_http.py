@@ -74,7 +74,7 @@ def test_lists_are_among_the_forwarded() -> None:
 
 
 def test_methods() -> None:
-    assert METHODS == {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"}
+    assert {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"} == METHODS
 
 
 @pytest.mark.parametrize(
