@@ -53,7 +53,7 @@ class StoreWithCalls(StoreFile):
         wait_s = self.service.wait_s(math.inf)
         with suppress(RuntimeError):  # without a loop nobody waits
             if wait_s < math.inf:
-                asyncio.get_running_loop().call_later(wait_s, self._wake, self.service)
+                asyncio.get_running_loop().call_later(wait_s + 0.001, self._wake, self.service)
 
     def _wake(self, service: Service) -> None:
         if service is self.service:

@@ -255,11 +255,11 @@ def test_a_client_that_does_not_take_its_answers_is_given_no_more() -> None:
                 front.answer(content)
         # The socket's buffer and ours hold a few answers; hundreds of them would fill the memory.
         assert 0 < len(front.accepted) < 20
-        received = await client.receive()
+        answered = len(statuses(await client.receive()))
         while front.unanswered:
             front.answer(content)
-            received += await client.receive()
-        assert received.count(b"HTTP/1.1 200") == len(front.accepted) == sent > 200
+            answered += len(statuses(await client.receive()))
+        assert answered == len(front.accepted) == sent > 200
 
     serve(talk, at_once=False)
 
