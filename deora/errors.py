@@ -120,6 +120,16 @@ class Problem(DeoraError):
             members["hint"] = self.hint
         return {**members, **self.fields}
 
+    @classmethod
+    def internal(cls, request_id: str) -> Problem:
+        """A fault of ours: the client learns the request's id, the log the rest."""
+        return cls(
+            "internal",
+            "a fault in DEORA; nothing was written",
+            hint="the log has more under this request's id",
+            fields={"requestId": request_id},
+        )
+
     def to_wire(self) -> list[Any]:
         """This refusal as a list of plain values, for a frame; `from_wire` reads it back."""
         return [self.kind, self.detail, self.hint, self.retry_after_s, self.fields]

@@ -13,6 +13,7 @@ given to a worker again: the next store judges the same writes by the same key.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
 from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, Frame, Kind, encode, unpack
 from deora.wire.link import Link
+
+_log = logging.getLogger("deora.gateway")
 
 FLAG_RESENT: Final = 1
 RUN_SHIFT: Final = 32
@@ -146,6 +149,11 @@ class Dispatch:
         except Problem as problem:
             self._refuse(request, problem)
             return
+        except Exception:
+            # This may have been called for a worker's frame: its link must not end for a fault that is not its own.
+            _log.exception("a request failed", extra={"requestId": request_id.decode()})
+            self._refuse(request, Problem.internal(request_id.decode()))
+            return
         if local is None:
             self._to_worker(request)
         elif isinstance(local, bytes):
@@ -205,15 +213,16 @@ class Dispatch:
     def on_answer(self, worker: Worker, frame: Frame) -> None:
         """A worker's ANSWER: the HTTP answer as it goes to the client."""
         _, _, status, generation, ident, body = frame
-        request = worker.held.pop(ident, None)
-        if request is not None and generation == worker.generation:
+        # What comes from an earlier life of the slot must not take the request from the present one.
+        request = worker.held.pop(ident, None) if generation == worker.generation else None
+        if request is not None:
             self._finish(request, status, body)
 
     def on_commit(self, worker: Worker, frame: Frame) -> None:
         """A worker's COMMIT: the request now belongs to the store."""
         _, _, wait_s, generation, ident, body = frame
-        request = worker.held.pop(ident, None)
-        if request is not None and generation == worker.generation:
+        request = worker.held.pop(ident, None) if generation == worker.generation else None
+        if request is not None:
             request.commit = body
             request.wait_s = wait_s
             self._to_store(request)

@@ -363,8 +363,9 @@ class Connection(asyncio.Protocol):
 
 
 class Server:
-    """What all connections of one listener share. `now_s`: monotonic seconds, finer than uvloop's own clock, which
-    ticks in milliseconds, once a turn.
+    """What all connections of one listener share.
+
+    `next_id` makes the X-Request-Id of a refusal. `now_s` is finer than uvloop's clock, which ticks in milliseconds.
     """
 
     def __init__(
@@ -372,7 +373,7 @@ class Server:
         front: Front,
         limits: Limits,
         access: Access,
-        next_id: IdMaker,
+        next_id: Callable[[], bytes],
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.front = front
@@ -395,9 +396,3 @@ class Server:
         """Ends all connections, each with the answer that it waits for."""
         for connection in list(self.connections):
             connection.close_when_idle()
-
-
-class IdMaker(Protocol):
-    """Makes the X-Request-Id of a request that brought none."""
-
-    def __call__(self) -> bytes: ...

@@ -103,6 +103,9 @@ DELETE FROM dead_letters WHERE entry = ?;
 -- name: entry
 SELECT upstream, state, commit_no, priority, writes, heads, payload FROM entries WHERE id = ?;
 
+-- name: entries_from
+SELECT id, upstream, state, commit_no FROM entries WHERE id >= ? ORDER BY id LIMIT 4;
+
 -- name: dead_ids
 SELECT id FROM entries INDEXED BY entries_dead WHERE upstream = ? AND state = 2 ORDER BY id LIMIT ?;
 
@@ -113,7 +116,7 @@ UPDATE entries SET state = 0, number = ?, attempts = 0, error = NULL WHERE id = 
 DELETE FROM entries WHERE id = ?;
 
 -- name: unsettled_of
-SELECT e.id, e.payload FROM entries AS e
+SELECT e.id, e.state, e.payload FROM entries AS e
 WHERE e.id IN (SELECT first FROM heads WHERE id = :head
                UNION ALL SELECT entry FROM followers WHERE head = :head
                UNION ALL SELECT entry FROM dead_letters WHERE head = :head)

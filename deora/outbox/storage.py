@@ -18,7 +18,7 @@ import orjson
 from deora.outbox.heads import Queues, decode_heads, encode_heads, head_id
 from deora.outbox.selection import Entry, Front, Limits, select
 from deora.outbox.statements import SQL
-from deora.outbox.states import State
+from deora.outbox.states import State, state_of
 
 # What an entry takes on disk beside its payload: its row's other columns, its place in the index, its queue's row with
 # its index. Measured over 1,000,000 entries of 300 bytes (bench/claim.py prints the file's size).
@@ -117,6 +117,25 @@ class Outbox:
     def inflight_ids(self) -> set[int]:
         """The entries that persisted batches hold."""
         return {member for row in self._batches.values() for member in row.members}
+
+    def state_for(self, upstream: Upstream, commit_no: int) -> State:
+        """What has become of an earlier transaction's commit at an upstream; DONE where its entry has left the queue.
+
+        Ids of entries and numbers of commits rise together, so an entry is found without an index of commits.
+        """
+        [(high,)] = self._db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchall()
+        low = 0
+        while low < high:
+            middle = (low + high) // 2
+            found, _, _, theirs = self._db.execute(SQL["entries_from"], (middle,)).fetchone()
+            if theirs < commit_no:
+                low = found + 1
+            else:
+                high = middle
+        for ident, owner, stored, theirs in self._db.execute(SQL["entries_from"], (low,)).fetchall():
+            if theirs == commit_no and owner == upstream.id:
+                return state_of(stored, ident in self.inflight_ids())
+        return State.DONE
 
     # -- enqueue
 

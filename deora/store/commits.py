@@ -121,7 +121,7 @@ class Committer:
         if request.key is not None:
             self._answers.append((request.key, request.fingerprint, self._progress.running_s, result.packed))
         else:
-            self._requests.append((request_id, result.packed))
+            self.keep_answer(request_id, result.packed)
         return result
 
     def preload(self, requests: list[CommitRequest]) -> None:
@@ -159,11 +159,18 @@ class Committer:
                     hint="use a new key for a new request; repeat a request with its key and exactly its content",
                 )
             return Result.known(row[1])
-        if resent:
-            self.flush()
-            row = self._db.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
-            return Result.known(row[0]) if row is not None else None
-        return None
+        kept = self.kept_answer(request_id) if resent else None
+        return Result.known(kept) if kept is not None else None
+
+    def keep_answer(self, request_id: int, answer: bytes) -> None:
+        """Keeps what a request without a key was answered, should it be sent again to the next store."""
+        self._requests.append((request_id, answer))
+
+    def kept_answer(self, request_id: int) -> bytes | None:
+        """What `keep_answer` kept, now or in an earlier store."""
+        self.flush()
+        row = self._db.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
+        return row[0] if row is not None else None
 
     # -- room
 

@@ -1,6 +1,6 @@
 """Opening the store's file: durability first, then the schema.
 
-One connection writes and checkpoints, this one. Every other is opened by `open_reader`: query-only, never
+One connection writes and checkpoints, this one. Every other is a worker's (`worker.reader`): query-only, never
 checkpointing, no read transaction held, because SQLite up to 3.51.2 can lose commits when two connections write and
 checkpoint at once, and a held reader grows the WAL without bound.
 """
@@ -16,8 +16,8 @@ from typing import Final
 
 from deora.errors import StoreError
 
-# Pages of 4 KiB in the WAL before a commit also checkpoints: 16 MiB. Larger means fewer, longer checkpoints.
-CHECKPOINT_PAGES: Final = 4000
+# Pages of 4 KiB in the WAL before a commit also checkpoints: 31 MiB. Larger means fewer, longer checkpoints.
+CHECKPOINT_PAGES: Final = 8000
 WAL_LIMIT_BYTES: Final = 64 * 1024 * 1024
 _MIGRATION: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 
@@ -35,7 +35,7 @@ def open_writer(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
-        db.execute("PRAGMA cache_size = -16384")
+        db.execute("PRAGMA cache_size = -24576")
         db.execute("PRAGMA temp_store = MEMORY")
         migrate(db)
     except sqlite3.Error as error:
@@ -62,11 +62,6 @@ def sync_files(path: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def reader_pragmas() -> list[str]:
-    """What a reading connection sets: it cannot write, and it never checkpoints."""
-    return ["PRAGMA query_only = 1", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -8192"]
 
 
 def migrations() -> list[tuple[int, str]]:
@@ -108,7 +103,10 @@ def migrate(db: sqlite3.Connection) -> None:
 
 
 def statements_of(sql: str) -> list[str]:
-    """The single statements of a script. `executescript` would commit before its first one."""
+    """The single statements of a script. `executescript` would commit before its first one.
+
+    Raises ValueError where the last one lacks its semicolon: it would be passed over.
+    """
     statements, current = [], ""
     for line in sql.splitlines(keepends=True):
         if line.startswith("--"):
@@ -117,4 +115,6 @@ def statements_of(sql: str) -> list[str]:
         if sqlite3.complete_statement(current):
             statements.append(current.strip())
             current = ""
-    return [statement for statement in statements if statement]
+    if current.strip():
+        raise ValueError(f"a script's last statement does not end: {current.strip()[:60]}")
+    return statements

@@ -18,20 +18,20 @@ from typing import Any, Final
 
 from deora.clock import Clock
 from deora.errors import Problem
-from deora.outbox.pacing import Pace, due_s
+from deora.outbox import pacing
 from deora.outbox.selection import Limits
 from deora.outbox.statements import SQL
+from deora.outbox.states import State
 from deora.outbox.storage import Batch, Outbox, Upstream
 from deora.store.commits import CommitRequest, Committer, QueueLimits
 from deora.store.housekeeping import Housekeeping
 from deora.store.identity import load_identity
-from deora.store.settlements import Settlements
+from deora.store.operations import Operations
+from deora.store.settlements import PRIMARY, Settlements
 from deora.store.view import Documents
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 
 FLAG_RESENT: Final = 1
-
-RETRIED_AT_ONCE: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +80,7 @@ class Service:
         self._settlements = Settlements(
             documents, self.outbox, self.progress, self._clock, dead_holds=settings.dead_holds
         )
+        self._operations = Operations(self._settlements, self.outbox)
         self._housekeeping = Housekeeping(
             db,
             documents,
@@ -89,7 +90,8 @@ class Service:
             max_bytes=settings.limits.max_bytes,
         )
         self._parked: dict[str, tuple[int, Limits]] = {}
-        self._paces = {name: Pace(commits=self.progress.commit_no) for name in settings.upstreams}
+        self._put_off: dict[str, float] = {}
+        self._paces = {name: pacing.Pace(commits=self.progress.commit_no) for name in settings.upstreams}
         self._awaited: set[int] = set()
         self._replicated: list[tuple[int, bool]] = []
         self._out: list[bytes] = []
@@ -245,70 +247,45 @@ class Service:
         self, flags: int, wait_s: int, ident: int, request: CommitRequest | None, operation: list[Any]
     ) -> None:
         try:
+            resent = bool(flags & FLAG_RESENT)
             if request is not None:
-                result = self._committer.commit(request, ident, resent=bool(flags & FLAG_RESENT))
-                if wait_s:
-                    self._awaited.add(result.commit_no)
+                result = self._committer.commit(request, ident, resent=resent)
                 self._out.append(encode(Kind.RESULT, ident, result.packed, aux=result.status))
+                if wait_s:
+                    self._await(result.commit_no)
             else:
-                answer = self._operate(operation[0], operation[1:])
-                self._out.append(encode(Kind.RESULT, ident, pack(answer), aux=200))
+                self._out.append(encode(Kind.RESULT, ident, self._operate(ident, operation, resent=resent), aux=200))
         except Problem as problem:
             self._out.append(encode(Kind.RESULT, ident, pack(problem.to_wire()), aux=problem.status))
 
-    def _operate(self, operation: str, rest: list[Any]) -> dict[str, Any]:
-        """A change of the queue by an operator; the answer's JSON members."""
+    def _await(self, commit_no: int) -> None:
+        """Notes that a client waits for upstream. One that repeats a request may find it decided already: it is told so
+        at once, after the result with which its wait begins."""
+        state = State.PENDING
+        if commit_no != self.progress.commit_no:
+            state = self.outbox.state_for(self.outbox.upstreams[PRIMARY], commit_no)
+        if state in (State.DONE, State.DEAD):
+            self._out.append(encode(Kind.EVENT, 0, pack(["replicated", [(commit_no, state is State.DONE)]])))
+        else:
+            self._awaited.add(commit_no)
+
+    def _operate(self, ident: int, parts: list[Any], *, resent: bool) -> bytes:
+        """Does what an operator asks for, once: an earlier store may have done it and died with the answer."""
         self._queue_changed = True
         self._oldest.clear()
-        if operation == "retry":
-            entry_id, force = rest
-            self._settlements.retry(entry_id, force=force)
-            return {"id": entry_id, "state": "pending"}
-        if operation == "drop":
-            [entry_id] = rest
-            self._settlements.drop(entry_id)
-            return {"id": entry_id, "dropped": True}
-        if operation == "retryDead":
-            [name] = rest
-            return self._retry_dead(name)
-        name, paused = rest
-        return self._pause(name, paused)
-
-    def _retry_dead(self, name: str | None) -> dict[str, Any]:
-        retried, kept = [], []
-        for upstream in self._named(name):
-            for entry_id in self._settlements.dead_ids(upstream, RETRIED_AT_ONCE):
-                try:
-                    self._settlements.retry(entry_id, force=False)
-                    retried.append(entry_id)
-                except Problem as problem:
-                    kept.append({"id": entry_id, "detail": problem.detail})
-        return {"retried": len(retried), "kept": kept}
-
-    def _pause(self, name: str | None, paused: bool) -> dict[str, Any]:
-        upstreams = self._named(name)
-        for upstream in upstreams:
-            upstream.paused = paused
-            upstream.changed = True
-        return {"paused": paused, "upstreams": [upstream.name for upstream in upstreams]}
-
-    def _named(self, name: str | None) -> list[Upstream]:
-        if name is None:
-            return list(self.outbox.upstreams.values())
-        if name not in self.outbox.upstreams:
-            raise Problem(
-                "not-found",
-                f"there is no upstream {name!r}; configured: {', '.join(self.outbox.upstreams)}",
-                hint="upstreams are named in database.json",
-            )
-        return [self.outbox.upstreams[name]]
+        known = self._committer.kept_answer(ident) if resent else None
+        if known is not None:
+            return known
+        answer = pack(self._operations.run(parts[0], parts[1:]))
+        self._committer.keep_answer(ident, answer)
+        return answer
 
     # -- the replayer's calls
 
     def _serve_call(self, ident: int, body: bytes) -> None:
         operation, name, *rest = unpack(body)
         try:
-            [upstream] = self._named(name)
+            [upstream] = self._operations.named(name)
             if operation == "open":
                 node, epoch = self.identity
                 self._reply(ident, [node, epoch, upstream.seq, upstream.batch_id])
@@ -346,9 +323,14 @@ class Service:
 
     def _serve_parked(self) -> None:
         """Answers waiting claims for which something is there now."""
+        self._put_off.clear()
         for name, (ident, limits) in list(self._parked.items()):
             upstream = self.outbox.upstreams[name]
-            if upstream.paused or self._due_s(upstream, limits) > self._clock.monotonic_s():
+            if upstream.paused or upstream.pending == 0:
+                continue
+            due_s = self._due_s(upstream, limits)
+            if due_s > self._clock.monotonic_s():
+                self._put_off[name] = due_s
                 continue
             batch = self.outbox.next_batch(upstream, limits)
             if batch is not None:
@@ -362,16 +344,17 @@ class Service:
         now_s = self._clock.monotonic_s()
         if upstream.inflight:
             return now_s
-        return due_s(self._paces[upstream.name], now_s, self.progress.commit_no, upstream.pending, limits.max_writes)
+        return pacing.due_s(
+            self._paces[upstream.name], now_s, self.progress.commit_no, upstream.pending, limits.max_writes
+        )
 
     def wait_s(self, longest_s: float) -> float:
-        """How long the store may wait for frames before it must handle an empty group: a claim that is to come."""
-        due = [
-            self._due_s(upstream, limits)
-            for name, (_, limits) in self._parked.items()
-            if (upstream := self.outbox.upstreams[name]).pending and not upstream.paused
-        ]
-        return max(0.0, min([longest_s, *(each_s - self._clock.monotonic_s() for each_s in due)]))
+        """How long the store may wait for frames before it must handle an empty group: a claim that was put off.
+
+        One that found nothing does not count: what waits is held by a dead entry, and only a frame can change that.
+        """
+        now_s = self._clock.monotonic_s()
+        return max(0.0, min([longest_s, *(due_s - now_s for due_s in self._put_off.values())]))
 
     def _reply(self, ident: int, value: Any) -> None:
         self._out.append(encode(Kind.REPLY, ident, pack(value)))

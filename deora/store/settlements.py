@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from deora.clock import Clock
 from deora.errors import Problem
-from deora.outbox.heads import decode_heads, document_of
+from deora.outbox.heads import decode_heads, document_of, head_id
 from deora.outbox.selection import Entry
 from deora.outbox.statements import SQL
-from deora.outbox.states import Event, allowed, state_of
+from deora.outbox.states import Event, State, allowed, state_of
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox, Upstream
 from deora.store.identity import Progress
 from deora.store.view import Base, Document, Documents, replay_writes
@@ -158,14 +158,31 @@ class Settlements:
         primary = self._outbox.upstreams[PRIMARY]
         for document in documents:
             document.keep_base()
-            rows = self._outbox.database.execute(SQL["unsettled_of"], {"head": 4 * document.id + primary.id})
-            view = replay_writes(document.base, document.path, (row[1] for row in rows.fetchall()))
+            rows = self._outbox.database.execute(SQL["unsettled_of"], {"head": head_id(document.id, primary.id)})
+            payloads = _in_order(rows.fetchall(), self._outbox.inflight_ids())
+            view = replay_writes(document.base, document.path, payloads)
             # The commit of the last client's write stays: it tells whether an entry has later writes.
             document.show(view, version, document.commit_no, now_us)
             self._documents.changed(document.path, document)
             if document.pending == 0 and document.dead == 0:
                 self._documents.in_step(document)
             self.notices[document.path] = None
+
+
+def _in_order(rows: list[tuple[int, int, bytes]], inflight: set[int]) -> list[bytes]:
+    """The payloads of a document's unsettled entries (id, stored state, payload) in the order in which they count.
+
+    That is the order of their ids, but for an entry that was retried while later ones are in flight: their batch is
+    fixed, so it comes after them.
+    """
+    last = max((row[0] for row in rows if row[0] in inflight), default=0)
+
+    def place(row: tuple[int, int, bytes]) -> tuple[int, int]:
+        ident, stored, _ = row
+        overtaken = ident < last and state_of(stored, ident in inflight) is State.PENDING
+        return (last, ident) if overtaken else (ident, 0)
+
+    return [row[2] for row in sorted(rows, key=place)]
 
 
 def _by_document(entries: list[Entry]) -> dict[int, list[bytes]]:

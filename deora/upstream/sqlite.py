@@ -17,8 +17,9 @@ from typing import Final
 from deora.documents.apply import apply
 from deora.documents.paths import split
 from deora.documents.values import timestamp_text
+from deora.documents.wording import shown
 from deora.documents.writes import decode_writes
-from deora.errors import Problem
+from deora.errors import DeoraError
 from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Moved, Outcome, Refused, Unauthorised, Unclear
 
 _SCHEMA: Final = """
@@ -41,10 +42,14 @@ _SAVE: Final = """INSERT INTO deora_documents (path, collection, id, data, versi
 
 
 class SqliteUpstream:
-    """A file with one writer at a time. SQLite blocks, so it works in a thread of its own."""
+    """A file with one writer at a time. SQLite blocks, so it works in a thread of its own.
 
-    def __init__(self, path: Path) -> None:
+    `busy_timeout_s`: how long a call waits while another program writes to the file.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
         self._path = path
+        self._busy_timeout_s = busy_timeout_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upstream")
         self._db: sqlite3.Connection | None = None
 
@@ -63,7 +68,9 @@ class SqliteUpstream:
 
     def _open(self) -> sqlite3.Connection:
         if self._db is None:
-            db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False, timeout=5)
+            db = sqlite3.connect(
+                self._path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s
+            )
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.executescript(_SCHEMA)
@@ -127,16 +134,28 @@ class SqliteUpstream:
             return Moved()
         views: dict[str, bytes | None] = {}
         for index, payload in enumerate(delivery.payloads):
-            for write in decode_writes(payload):
-                path = write.path
-                if path not in views and write.op in ("update", "create"):
-                    views[path] = _read(db, path)
-                try:
-                    views[path] = apply(views.get(path), write)
-                except Problem as problem:
-                    return Refused(problem.detail, index)
+            message = _stage(db, payload, views)
+            if message is not None:
+                return Refused(message, index)
         _save(db, views)
         return Applied()
+
+
+def _stage(db: sqlite3.Connection, payload: bytes, views: dict[str, bytes | None]) -> str | None:
+    """Adds what an entry changes to `views`; where it cannot be applied, says why."""
+    path = ""
+    try:
+        for write in decode_writes(payload):
+            path = write.path
+            if path not in views and write.op in ("update", "create"):
+                views[path] = _read(db, path)
+            views[path] = apply(views.get(path), write)
+    except DeoraError as error:
+        return error.message
+    except (ValueError, TypeError, AttributeError) as error:
+        # What another program has put into the file; one document must not hold up all others.
+        return f"the document {shown(path)}, as upstream holds it, is none: {error}"
+    return None
 
 
 def _read(db: sqlite3.Connection, path: str) -> bytes | None:

@@ -32,6 +32,7 @@ from deora.worker.router import route
 _log = logging.getLogger("deora.worker")
 
 STOPPING_S = 3.0
+EXIT_CANNOT_BOOT = 3
 
 
 class Worker:
@@ -50,7 +51,7 @@ class Worker:
         )
 
     async def serve(self, sock: socket.socket) -> None:
-        """Serves until the supervisor says STOP or goes away."""
+        """Serves until the supervisor says STOP or goes away. Raises sqlite3.Error while the file cannot be opened."""
         await self._context.reader.open()
         link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
         link.send(encode(Kind.HELLO, 0, pack({}), generation=self._generation))
@@ -72,12 +73,21 @@ class Worker:
             self._context.memory.invalidate(unpack(body))
         elif kind == Kind.STORE:
             self._context.memory.clear()
-            self._start(self._context.reader.reopen())
+            self._start(self._reopen(link))
         elif kind == Kind.PING:
             memory = self._context.memory
             figures = {"hits": memory.hits, "misses": memory.misses, "bytes": memory.size_bytes}
             link.send(encode(Kind.PONG, ident, pack(figures), generation=self._generation))
         elif kind == Kind.STOP:
+            self._stopping.set()
+
+    async def _reopen(self, link: Link) -> None:
+        try:
+            await self._context.reader.reopen()
+        except sqlite3.Error as error:
+            # What this process holds goes to another; the next one in its place opens the file, or says why it cannot.
+            _log.error("the store's file cannot be opened again: %s", error)
+            link.close()
             self._stopping.set()
 
     # -- requests
@@ -147,13 +157,7 @@ class Worker:
         """A fault of ours: the client gets a 500 that names the request, the log the rest."""
         request_id = request.request_id.decode("latin-1")
         _log.exception("a request failed", extra={"requestId": request_id})
-        problem = Problem(
-            "internal",
-            "a fault in DEORA; nothing was written",
-            hint="the log has more under this request's id",
-            fields={"requestId": request_id},
-        )
-        self._refuse(link, request, problem)
+        self._refuse(link, request, Problem.internal(request_id))
 
 
 def _forbidden(scope: int, needed: int) -> Problem:
@@ -169,8 +173,14 @@ def run(sock: socket.socket, init: dict[str, Any]) -> int:
     data = Path(init["data"])
     configure(init["slot"], config.logger, data)
 
-    async def serve() -> None:
-        await Worker(config, data, init).serve(sock)
+    async def serve() -> int:
+        try:
+            await Worker(config, data, init).serve(sock)
+        except sqlite3.Error as error:
+            reason = f"the store's file {data / 'store.db'} cannot be read: {error}"
+            _log.error("%s", reason)
+            sock.sendall(encode(Kind.EVENT, 0, pack(["cannot-boot", reason, "it is read once the store is up"])))
+            return EXIT_CANNOT_BOOT
+        return 0
 
-    uvloop.run(serve())
-    return 0
+    return uvloop.run(serve())

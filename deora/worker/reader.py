@@ -35,6 +35,11 @@ class _Connection(aiosqlite.Connection):
     async def read(self, sql: str, parameters: Sequence[Any], column: int | None, max_bytes: int) -> Rows:
         return cast("Rows", await self._execute(self._read, sql, parameters, column, max_bytes))  # type: ignore[no-untyped-call]
 
+    def end(self) -> None:
+        """Ends a connection that could not be opened. Its thread must not outlive the loop that it reports to."""
+        self.stop()
+        self._thread.join()
+
     def _read(self, sql: str, parameters: Sequence[Any], column: int | None, max_bytes: int) -> Rows:
         found = Rows()
         size_bytes = 0
@@ -59,23 +64,32 @@ class Reader:
         self._path = path
         self._db: _Connection | None = None
         self._opened = asyncio.Event()
+        self._reopening = asyncio.Lock()
 
     async def open(self) -> None:
         """Opens the file. Raises sqlite3.Error while there is none."""
         # Read-only, since even a query-only connection checkpoints when it is the last to close.
         uri = f"{self._path.absolute().as_uri()}?mode=ro"
         db = _Connection(lambda: sqlite3.connect(uri, uri=True, isolation_level=None), 64)
-        await db
-        for pragma in _PRAGMAS:
-            await db.execute(pragma)
+        try:
+            await db
+            for pragma in _PRAGMAS:
+                await db.execute(pragma)
+        except BaseException:
+            db.end()
+            raise
         self._db = db
         self._opened.set()
 
     async def reopen(self) -> None:
-        """Closes and opens; reads that come meanwhile wait."""
-        self._opened.clear()
-        await self.close()
-        await self.open()
+        """Closes and opens; reads that come meanwhile wait. Raises sqlite3.Error, and then so do they."""
+        async with self._reopening:
+            self._opened.clear()
+            try:
+                await self.close()
+                await self.open()
+            finally:
+                self._opened.set()
 
     async def close(self) -> None:
         """Ends the connection and its thread."""
@@ -97,7 +111,9 @@ class Reader:
         return await (await self._connection()).read(sql, parameters, column, max_bytes)
 
     async def _connection(self) -> _Connection:
-        await self._opened.wait()
+        # When a waiting read has its turn, the next reopening may have begun.
+        while not self._opened.is_set():
+            await self._opened.wait()
         if self._db is None:
             raise sqlite3.OperationalError("the store's file is closed")
         return self._db

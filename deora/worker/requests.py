@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -10,6 +11,7 @@ from deora.errors import Problem
 
 _MAX_KEY: Final = 255
 MAX_WAIT_S: Final = 30
+_STRAY_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 @dataclass(slots=True)
@@ -158,7 +160,7 @@ def parse(ident: int, flags: int, head_bytes: int, body: bytes, run: bytes) -> R
 
 
 def decode_path(path: bytes) -> str:
-    """A percent-encoded path, decoded once. Raises Problem for what is not UTF-8 or hides a slash."""
+    """A percent-encoded path, decoded once. Raises Problem for what is not UTF-8, no encoding, or hides a slash."""
     if b"%" not in path:
         try:
             return path.decode("ascii")
@@ -166,6 +168,8 @@ def decode_path(path: bytes) -> str:
             raise Problem("invalid-path", "the path holds bytes beyond ASCII; percent-encode them") from None
     if b"%2f" in path.lower():
         raise Problem("invalid-path", "an id cannot hold a slash, not as %2F either")
+    if _STRAY_PERCENT.search(path) is not None:
+        raise Problem("invalid-path", "the path has a % without two hexadecimal digits", hint="write %25 for a %")
     try:
         return unquote_to_bytes(path).decode("utf-8")
     except UnicodeDecodeError:

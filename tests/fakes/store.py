@@ -242,7 +242,8 @@ class StoreFile:
         assert batch is not None
         assert len(batch.entries) == 1
         self.settle(batch, error, upstream)
-        [(ident,)] = self.rows("SELECT id FROM entries WHERE state = 2 AND number = ?", (batch.numbers[0],))
+        number = self.service.outbox.upstreams[upstream].id, batch.numbers[0]
+        [(ident,)] = self.rows("SELECT id FROM entries WHERE state = 2 AND upstream = ? AND number = ?", number)
         return int(ident)
 
     def view(self, path: str) -> Any:

@@ -64,6 +64,7 @@ def set_document(context: Context, request: Request, argument: bytes) -> Reply:
 
 def update(context: Context, request: Request, argument: bytes) -> Reply:
     """PATCH of a document."""
+    _check_guards(request, b"if-match")
     upsert = _flag(check_parameters(request, ("upsert",)), "upsert")
     write = parse_update(decode_path(argument), request.json_content(), upsert, if_version=request.if_match())
     return _commit(context, request, [write], single=True)
@@ -71,6 +72,7 @@ def update(context: Context, request: Request, argument: bytes) -> Reply:
 
 def delete(context: Context, request: Request, argument: bytes) -> Reply:
     """DELETE of a document."""
+    _check_guards(request, b"if-match")
     check_parameters(request, ())
     write = parse_delete(decode_path(argument), if_version=request.if_match())
     return _commit(context, request, [write], single=True)
@@ -78,6 +80,7 @@ def delete(context: Context, request: Request, argument: bytes) -> Reply:
 
 def create(context: Context, request: Request, argument: bytes) -> Reply:
     """POST to a collection. The generated id is the same at every attempt, since its seed is."""
+    _check_guards(request)
     collection = check_collection_path(decode_path(argument))
     name = check_parameters(request, ("id",)).get("id")
     if name is None:
@@ -90,8 +93,20 @@ def create(context: Context, request: Request, argument: bytes) -> Reply:
 
 def commit(context: Context, request: Request, argument: bytes) -> Reply:
     """POST of a commit: 1 to 500 writes, all or nothing."""
+    _check_guards(request)
     check_parameters(request, ())
     return _commit(context, request, parse_commit(request.json_content()), single=False)
+
+
+def _check_guards(request: Request, *allowed: bytes) -> None:
+    """Refuses a guard that this call does not have: to ignore it would be to write where the client said not to."""
+    for name in (b"if-match", b"if-none-match"):
+        if name in request.fields and name not in allowed:
+            raise Problem(
+                "invalid-header",
+                f"this call takes no {name.decode()}",
+                hint="If-Match guards PUT, PATCH and DELETE, If-None-Match: * a PUT, and ifVersion a write of a commit",
+            )
 
 
 def _commit(context: Context, request: Request, writes: list[Write], *, single: bool) -> Commit:

@@ -10,7 +10,6 @@ import pytest
 from deora.documents.writes import Write
 from deora.errors import Problem
 from deora.store.commits import KEPT_ANSWERS_S
-from deora.store.identity import Progress
 from deora.store.service import Settings
 from tests.fakes.store import (
     Answer,
@@ -140,10 +139,6 @@ def test_a_document_that_comes_back_is_a_new_one(store: StoreFile) -> None:
     again = store.commit(set_("orders/o1", {}))
     assert (again.status, again.version == first.version) == (201, False)
     assert store.column("orders/o1", "created_us") == store.clock.wall_us()
-
-
-def test_progress_makes_versions_of_epoch_and_commit() -> None:
-    assert Progress("e", 7, 0, 0).version() == "e-7"
 
 
 # -- preconditions

@@ -1,0 +1,642 @@
+"""One request through whatever dies on its way: workers and stores are links by hand."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+
+from deora.errors import Problem
+from deora.gateway.access import Scope
+from deora.gateway.balancer import Failover, RoundRobin, Server, Weighted
+from deora.gateway.dispatch import FLAG_RESENT, RUN_SHIFT, Dispatch, Patience, Worker
+from deora.gateway.server import Incoming
+from deora.observe.metrics import Metrics
+from deora.wire.answers import answer
+from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, FLAG_SCOPE_MASK, Frame, Kind, pack
+from tests.fakes.clock import ManualClock
+from tests.fakes.star import KeptConnection, KeptLink, Received, incoming, received
+
+SERVERS = {"primary": Server("primary", 70, 1), "secondary": Server("secondary", 30, 2)}
+TIMEOUT_S = 30
+RETRIES = 2
+
+
+class Bench:
+    """A dispatch with its children."""
+
+    def __init__(self, mode: type[Weighted] = RoundRobin) -> None:
+        self.clock = ManualClock()
+        self.metrics = Metrics()
+        self.local: Any = None
+        self.dispatch = Dispatch(
+            mode(),
+            Patience(TIMEOUT_S, RETRIES),
+            self.metrics,
+            self.clock.monotonic_s,
+            lambda request: self._ask(request),
+        )
+        self.workers: dict[str, Worker] = {}
+        self.links: dict[str, KeptLink] = {}
+        self.generation = 0
+
+    def _ask(self, request: Incoming) -> Any:
+        return self.local(request) if self.local is not None else None
+
+    def up(self, *slots: str) -> None:
+        """Workers say HELLO."""
+        for slot in slots:
+            self.generation += 1
+            link = self.links[slot] = KeptLink()
+            self.workers[slot] = Worker(slot, slot.encode(), self.generation, link)
+            self.dispatch.worker_up(self.workers[slot], [SERVERS[each] for each in self.workers])
+
+    def down(self, slot: str) -> None:
+        """A worker dies."""
+        del self.workers[slot]
+        self.dispatch.worker_lost(slot, [SERVERS[each] for each in self.workers])
+
+    def store(self) -> KeptLink:
+        """A new store says HELLO."""
+        link = KeptLink()
+        self.dispatch.store_up(link)
+        return link
+
+    def accept(self, method: str = "GET", target: str = "/v1/documents/a/b", **more: Any) -> Incoming:
+        request = incoming(method, target, **more)
+        self.dispatch.accept(request)
+        return request
+
+    def asked(self, slot: str) -> list[Frame]:
+        """The REQUESTs that a worker has got since the last time."""
+        return self.links[slot].take(Kind.REQUEST)
+
+    def answer(self, slot: str, frame: Frame, content: bytes = b"{}", generation: int | None = None) -> None:
+        """A worker answers the request of a REQUEST frame."""
+        worker = self.workers[slot]
+        sent = answer(200, content, server=worker.role, request_id=b"r")
+        made = worker.generation if generation is None else generation
+        self.dispatch.on_answer(worker, (Kind.ANSWER, 0, 200, made, frame[4], sent))
+
+    def commit(self, slot: str, frame: Frame, wait_s: int = 0, body: bytes = b"writes") -> None:
+        """A worker answers with writes to commit."""
+        worker = self.workers[slot]
+        self.dispatch.on_commit(worker, (Kind.COMMIT, 0, wait_s, worker.generation, frame[4], body))
+
+    def result(self, frame: Frame, status: int = 200, commit: int = 7, path: str | None = "a/b") -> None:
+        """The store answers a COMMIT frame."""
+        version = "e-7" if path is not None else None
+        body = pack([status, commit, version, path, b'{"commit":%d' % commit])
+        self.dispatch.on_result((Kind.RESULT, 0, status, 0, frame[4], body))
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.dispatch.sweep()
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+def only(request: Incoming) -> Received:
+    """The one answer of a request."""
+    [answered] = received(request)
+    return answered
+
+
+# -- to a worker and back
+
+
+def test_a_worker_gets_the_request_as_it_came(bench: Bench) -> None:
+    bench.up("primary")
+    headers = {"prefer": "wait=1", "x-request-id": "r-1"}
+    bench.accept("PUT", "/v1/documents/a/b?x=1", content=b'{"a": 1}', headers=headers, scope=Scope.WRITE, close=True)
+    [(_, flags, head_bytes, generation, _, body)] = bench.asked("primary")
+    assert body[:head_bytes] == b"PUT /v1/documents/a/b?x=1\nprefer:wait=1\nx-request-id:r-1"
+    assert body[head_bytes:] == b'{"a": 1}'
+    assert flags & FLAG_SCOPE_MASK == Scope.WRITE
+    assert flags & FLAG_CLOSE
+    assert not flags & FLAG_HEAD
+    assert generation == bench.workers["primary"].generation
+
+
+def test_its_answer_goes_to_the_client_byte_for_byte(bench: Bench) -> None:
+    bench.up("primary")
+    request = bench.accept(close=True)
+    [frame] = bench.asked("primary")
+    bench.answer("primary", frame, b"exactly this")
+    assert only(request).content == b"exactly this"
+    assert only(request).closes
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_each_request_has_an_id_of_its_own_and_makes_one_up_where_the_client_sent_none(bench: Bench) -> None:
+    bench.up("primary")
+    for _ in range(3):
+        bench.accept()
+    bench.accept(headers={"x-request-id": "till-1"})
+    frames = bench.asked("primary")
+    assert len({frame[4] for frame in frames}) == 4
+    # The run is in it: what a store remembers of an earlier supervisor must never be taken for this one's.
+    assert {frame[4] >> RUN_SHIFT for frame in frames} == {bench.dispatch.run}
+    names = [frame[5].split(b"x-request-id:")[1] for frame in frames]
+    assert len(set(names)) == 4
+    assert names[3] == b"till-1"
+    assert bench.dispatch.next_request_id() not in names
+
+
+def test_the_run_of_another_supervisor_is_another() -> None:
+    runs = {Bench().dispatch.run for _ in range(20)}
+    assert len(runs) == 20
+    assert all(0 <= run < 2**31 for run in runs)  # the store keeps run and number in a signed 64-bit integer
+
+
+def test_requests_are_spread_by_the_balancer() -> None:
+    bench = Bench(Weighted)
+    bench.up("primary", "secondary")
+    for _ in range(100):
+        bench.accept()
+    assert (len(bench.asked("primary")), len(bench.asked("secondary"))) == (70, 30)
+    assert (bench.dispatch.inflight("primary"), bench.dispatch.inflight("nobody")) == (70, 0)
+
+
+def test_a_refused_request_reaches_nobody(bench: Bench) -> None:
+    bench.up("primary")
+    request = incoming("GET", "/x", close=True)
+    request.problem = Problem("unauthorized", "no such token")
+    bench.dispatch.accept(request)
+    assert not bench.asked("primary")
+    assert only(request).status == 401
+    assert only(request).closes
+    assert only(request).headers["www-authenticate"] == "Bearer"
+    assert only(request).headers["x-deora-server"] == "supervisor"
+    assert only(request).headers["x-request-id"]
+
+
+# -- the supervisor's own answers
+
+
+def test_the_supervisor_answers_while_nobody_is_up(bench: Bench) -> None:
+    bench.local = lambda _: (503, b"application/json", b'{"status":"down"}')
+    request = bench.accept("GET", "/health")
+    assert (only(request).status, only(request).json) == (503, {"status": "down"})
+    assert only(request).headers["x-deora-server"] == "supervisor"
+    assert only(request).headers["cache-control"] == "no-store"
+
+
+def test_its_answer_to_head_has_no_content(bench: Bench) -> None:
+    bench.local = lambda _: (200, b"text/plain", b"12345")
+    answered = only(bench.accept("GET", "/metrics", head=True))
+    assert (answered.headers["content-length"], answered.content) == ("5", b"")
+
+
+def test_its_refusal_is_a_problem(bench: Bench) -> None:
+    def refuse(_: Incoming) -> None:
+        raise Problem("method-not-allowed", "only GET", fields={"allow": "GET"})
+
+    bench.local = refuse
+    answered = only(bench.accept("POST", "/health"))
+    assert answered.status == 405
+    assert answered.headers["allow"] == "GET"
+    assert answered.headers["content-type"] == "application/problem+json"
+
+
+def test_a_fault_of_its_own_is_a_500_and_hurts_nobody_else(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Incoming) -> None:
+        raise RuntimeError("broken")
+
+    bench.local = fail
+    answered = only(bench.accept("GET", "/status", headers={"x-request-id": "r-9"}))
+    assert answered.status == 500
+    assert answered.json["requestId"] == "r-9"
+    assert b"broken" not in answered.content
+    assert "broken" in caplog.text
+
+
+def test_an_operators_change_goes_straight_to_the_store(bench: Bench) -> None:
+    bench.up("primary")
+    store = bench.store()
+    bench.local = lambda _: b"pause"
+    request = bench.accept("POST", "/admin/upstreams/primary:pause")
+    assert not bench.asked("primary")
+    [frame] = store.take(Kind.COMMIT)
+    assert frame[5] == b"pause"
+    bench.dispatch.on_result((Kind.RESULT, 0, 200, 0, frame[4], pack({"paused": True})))
+    assert only(request).json == {"paused": True}
+
+
+# -- a worker dies
+
+
+def test_what_a_dead_worker_held_goes_to_another(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    requests = [bench.accept(target=f"/v1/documents/a/{number}") for number in range(10)]
+    before = {frame[4]: frame[5] for frame in bench.asked("primary")}
+    assert len(before) == 5
+    bench.asked("secondary")
+    bench.down("primary")
+    again = bench.asked("secondary")
+    # Each with its id, since generated ids and the store's memory hang on it.
+    assert {frame[4]: frame[5] for frame in again} == before
+    for frame in again:
+        bench.answer("secondary", frame)
+    assert [len(received(request)) for request in requests] == [1, 0] * 5
+
+
+def test_what_it_had_answered_does_not(bench: Bench) -> None:
+    bench.up("primary")
+    answered, unanswered = bench.accept(), bench.accept()
+    first, second = bench.asked("primary")
+    bench.answer("primary", first)
+    bench.up("secondary")
+    bench.down("primary")
+    [frame] = bench.asked("secondary")
+    assert frame[4] == second[4]
+    bench.answer("secondary", frame)
+    assert only(answered)
+    assert only(unanswered)
+
+
+def test_while_no_worker_is_up_requests_wait(bench: Bench) -> None:
+    requests = [bench.accept() for _ in range(3)]
+    assert bench.dispatch.open_requests() == 3
+    assert not bench.dispatch.has_workers
+    bench.pass_time(TIMEOUT_S - 1)
+    bench.up("secondary")
+    frames = bench.asked("secondary")
+    assert len(frames) == 3
+    for frame in frames:
+        bench.answer("secondary", frame)
+    assert [only(request).status for request in requests] == [200] * 3
+
+
+def test_both_workers_die_at_once(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    requests = [bench.accept() for _ in range(4)]
+    bench.down("primary")
+    bench.down("secondary")
+    assert not any(received(request) for request in requests)
+    bench.up("primary")
+    for frame in bench.asked("primary"):
+        bench.answer("primary", frame)
+    assert [only(request).status for request in requests] == [200] * 4
+
+
+def test_the_third_death_is_a_502_that_names_the_request(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    killer = bench.accept("PATCH", "/v1/documents/a/killer", headers={"x-request-id": "r-7"})
+    for death in range(RETRIES + 1):
+        assert not received(killer)
+        [slot] = [slot for slot in bench.workers if bench.asked(slot)]
+        bench.down(slot)
+        if death < RETRIES:
+            bench.up(slot)
+    answered = only(killer)
+    assert answered.status == 502
+    assert "PATCH /v1/documents/a/killer" in answered.json["detail"]
+    assert answered.json["requestId"] == "r-7"
+    assert "hint" in answered.json
+    assert bench.dispatch.open_requests() == 0
+    # The service stays up: the next request is served.
+    bench.up("primary")
+    request = bench.accept()
+    [slot] = [slot for slot in bench.workers if bench.dispatch.inflight(slot)]
+    [frame] = bench.asked(slot)
+    bench.answer(slot, frame)
+    assert only(request).status == 200
+
+
+def test_the_dead_worker_is_avoided_until_it_is_back(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    bench.down("primary")
+    for _ in range(4):
+        bench.accept()
+    assert len(bench.asked("secondary")) == 4
+    bench.up("primary")
+    for _ in range(4):
+        bench.accept()
+    assert len(bench.asked("primary")) == 2
+
+
+def test_a_death_that_is_told_of_twice_counts_once(bench: Bench) -> None:
+    bench.up("primary")
+    bench.accept()
+    bench.down("primary")
+    bench.dispatch.worker_lost("primary", [])
+    bench.up("secondary")
+    assert len(bench.asked("secondary")) == 1
+
+
+# -- answers of an earlier life
+
+
+def test_a_late_answer_of_an_earlier_generation_is_ignored(bench: Bench) -> None:
+    bench.up("primary")
+    request = bench.accept()
+    [old] = bench.asked("primary")
+    generation = bench.workers["primary"].generation
+    bench.down("primary")
+    bench.up("primary")
+    [frame] = bench.asked("primary")
+    assert frame[4] == old[4]
+    bench.answer("primary", old, b"late", generation)
+    assert not received(request)
+    bench.answer("primary", frame, b"in time")
+    assert only(request).content == b"in time"
+
+
+def test_a_late_commit_of_an_earlier_generation_is_ignored(bench: Bench) -> None:
+    store = bench.store()
+    bench.up("primary")
+    request = bench.accept("PUT")
+    [old] = bench.asked("primary")
+    generation = bench.workers["primary"].generation
+    bench.down("primary")
+    bench.up("primary")
+    [frame] = bench.asked("primary")
+    bench.dispatch.on_commit(bench.workers["primary"], (Kind.COMMIT, 0, 0, generation, old[4], b"late"))
+    assert not store.take(Kind.COMMIT)
+    bench.commit("primary", frame)
+    assert [each[5] for each in store.take(Kind.COMMIT)] == [b"writes"]
+    assert not received(request)
+
+
+def test_a_second_answer_is_ignored(bench: Bench) -> None:
+    bench.up("primary")
+    request = bench.accept()
+    [frame] = bench.asked("primary")
+    bench.answer("primary", frame)
+    bench.answer("primary", frame)
+    bench.commit("primary", frame)
+    assert only(request)
+
+
+# -- to the store and back
+
+
+def test_a_write_goes_to_the_store_and_its_result_to_the_client(bench: Bench) -> None:
+    store = bench.store()
+    bench.up("primary")
+    request = bench.accept("POST", "/v1/documents/a")
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame, body=b"the writes")
+    assert bench.dispatch.inflight("primary") == 0
+    [(_, flags, wait_s, _, ident, body)] = store.take(Kind.COMMIT)
+    assert (flags, wait_s, ident, body) == (0, 0, frame[4], b"the writes")
+    bench.result(frame, 201, path="a/ä b")
+    answered = only(request)
+    assert answered.status == 201
+    assert answered.json == {"commit": 7, "replication": "pending"}
+    assert answered.headers["etag"] == '"e-7"'
+    assert answered.headers["location"] == "/v1/documents/a/%C3%A4%20b"
+    assert answered.headers["x-deora-server"] == "primary"
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_the_location_of_a_put_is_its_own_target(bench: Bench) -> None:
+    bench.store()
+    bench.up("primary")
+    request = bench.accept("PUT", "/v1/documents/a/x%41")
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame)
+    bench.result(frame, 201, path="a/xA")
+    assert only(request).headers["location"] == "/v1/documents/a/x%41"
+
+
+def test_a_list_of_writes_has_neither_etag_nor_location(bench: Bench) -> None:
+    bench.store()
+    bench.up("primary")
+    request = bench.accept("POST", "/v1/documents:commit")
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame)
+    bench.result(frame, 200, path=None)
+    assert not {"etag", "location"} & set(only(request).headers)
+
+
+def test_the_stores_refusal_is_a_problem(bench: Bench) -> None:
+    bench.store()
+    bench.up("secondary")
+    request = bench.accept("PUT", close=True)
+    [frame] = bench.asked("secondary")
+    bench.commit("secondary", frame)
+    refusal = Problem("queue-full", "too much waits", hint="wait", retry_after_s=5)
+    bench.dispatch.on_result((Kind.RESULT, 0, 507, 0, frame[4], pack(refusal.to_wire())))
+    answered = only(request)
+    assert answered.status == 507
+    assert (answered.json["detail"], answered.json["hint"]) == ("too much waits", "wait")
+    assert answered.headers["retry-after"] == "5"
+    assert answered.headers["x-deora-server"] == "secondary"
+    assert answered.closes
+
+
+def test_a_result_that_nobody_waits_for_is_ignored(bench: Bench) -> None:
+    bench.store()
+    bench.result((Kind.COMMIT, 0, 0, 0, 12345, b""))
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_a_commit_is_sent_again_to_the_next_store_and_never_back_to_a_worker(bench: Bench) -> None:
+    first = bench.store()
+    bench.up("primary", "secondary")
+    requests = [bench.accept("PUT", f"/v1/documents/a/{number}") for number in range(4)]
+    frames = {slot: bench.asked(slot) for slot in bench.workers}
+    for slot, asked in frames.items():
+        for frame in asked:
+            bench.commit(slot, frame, wait_s=3, body=b"%d" % frame[4])
+    sent = first.take(Kind.COMMIT)
+    assert all(not frame[1] & FLAG_RESENT for frame in sent)
+    bench.result(sent[0])
+
+    bench.dispatch.store_lost()
+    assert not bench.dispatch.has_store
+    bench.down("primary")
+    bench.up("primary")
+    second = bench.store()
+    assert not first.frames
+    again = second.take(Kind.COMMIT)
+    assert [(frame[4], frame[5], frame[2]) for frame in again] == [(frame[4], frame[5], 3) for frame in sent[1:]]
+    assert all(frame[1] & FLAG_RESENT for frame in again)
+    assert not any(bench.asked(slot) for slot in bench.workers)
+    for frame in again:
+        bench.result(frame)
+    bench.dispatch.on_replicated([(7, True)])
+    assert [only(request).status for request in requests] == [200] * 4
+
+
+def test_while_no_store_is_up_commits_wait(bench: Bench) -> None:
+    bench.up("primary")
+    request = bench.accept("PUT")
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame)
+    assert bench.dispatch.open_requests() == 1
+    store = bench.store()
+    [again] = store.take(Kind.COMMIT)
+    bench.result(again)
+    assert only(request).status == 200
+
+
+# -- Prefer: wait
+
+
+def waiting(bench: Bench, wait_s: int = 5, status: int = 201) -> Incoming:
+    """A committed write whose client waits for upstream, as commit 7."""
+    bench.store()
+    bench.up("primary")
+    request = bench.accept("PUT")
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame, wait_s=wait_s)
+    bench.result(frame, status)
+    assert not received(request)
+    return request
+
+
+def test_the_answer_waits_for_upstream(bench: Bench) -> None:
+    request = waiting(bench)
+    bench.pass_time(4)
+    bench.dispatch.on_replicated([(6, True), (8, True)])
+    assert not received(request)
+    assert bench.dispatch.open_requests() == 1
+    bench.dispatch.on_replicated([(7, True)])
+    assert (only(request).status, only(request).json["replication"]) == (201, "done")
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_upstream_too_late_is_a_202(bench: Bench) -> None:
+    request = waiting(bench)
+    bench.pass_time(5)
+    answered = only(request)
+    assert (answered.status, answered.json["replication"]) == (202, "pending")
+    assert answered.headers["etag"] == '"e-7"'
+    bench.dispatch.on_replicated([(7, True)])
+    assert only(request)
+
+
+def test_refused_by_upstream_is_a_202_at_once(bench: Bench) -> None:
+    request = waiting(bench)
+    bench.dispatch.on_replicated([(7, False)])
+    assert (only(request).status, only(request).json["replication"]) == (202, "pending")
+
+
+def test_a_wait_outlives_the_store_and_the_worker(bench: Bench) -> None:
+    request = waiting(bench)
+    bench.down("primary")
+    bench.dispatch.store_lost()
+    store = bench.store()
+    assert not store.frames
+    assert not received(request)
+    bench.pass_time(5)
+    assert only(request).status == 202
+
+
+def test_a_wait_may_be_longer_than_a_request_may_take(bench: Bench) -> None:
+    request = waiting(bench, wait_s=30)
+    bench.pass_time(TIMEOUT_S - 0.5)
+    assert not received(request)
+    bench.dispatch.on_replicated([(7, True)])
+    assert only(request).json["replication"] == "done"
+
+
+# -- time
+
+
+def late(request: Incoming) -> Received:
+    """The 503 of a request that took too long."""
+    answered = only(request)
+    assert answered.status == 503
+    assert int(answered.headers["retry-after"]) > 0
+    assert "Idempotency-Key" in answered.json["hint"]
+    assert f"{TIMEOUT_S} s" in answered.json["detail"]
+    return answered
+
+
+def test_nobody_comes_up(bench: Bench) -> None:
+    request = bench.accept()
+    bench.pass_time(TIMEOUT_S)
+    assert not received(request)
+    bench.pass_time(0.1)
+    assert "no worker" in late(request).json["detail"]
+    bench.up("primary")
+    assert not bench.asked("primary")
+
+
+def test_the_store_does_not_confirm(bench: Bench) -> None:
+    bench.up("primary")
+    store = bench.store()
+    request = bench.accept("PUT")
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame)
+    bench.pass_time(TIMEOUT_S + 1)
+    assert "store" in late(request).json["detail"]
+    bench.result(store.take(Kind.COMMIT)[0])
+    assert only(request)
+
+
+def test_the_worker_does_not_answer(bench: Bench) -> None:
+    bench.up("primary")
+    request = bench.accept()
+    [frame] = bench.asked("primary")
+    bench.pass_time(TIMEOUT_S + 1)
+    assert "worker" in late(request).json["detail"]
+    bench.answer("primary", frame)
+    assert only(request)
+    assert bench.dispatch.inflight("primary") == 0
+
+
+def test_those_that_are_not_late_go_on(bench: Bench) -> None:
+    bench.up("primary")
+    early = bench.accept()
+    bench.pass_time(TIMEOUT_S - 1)
+    request = bench.accept()
+    bench.pass_time(2)
+    assert late(early)
+    assert not received(request)
+    assert bench.dispatch.inflight("primary") == 1
+
+
+# -- connections hand on their next request as soon as they have an answer
+
+
+@pytest.mark.parametrize("mode", [RoundRobin, Weighted])
+def test_the_next_request_of_a_connection_may_come_from_within(mode: type[Weighted]) -> None:
+    bench = Bench(mode)
+    bench.up("primary", "secondary")
+    requests = [bench.accept() for _ in range(6)]
+    followers = [incoming("GET", "/v1/documents/a/next") for _ in requests]
+    for request, follower in zip(requests, followers, strict=True):
+        assert isinstance(request.connection, KeptConnection)
+        request.connection.following.append(partial(bench.dispatch.accept, follower))
+    bench.pass_time(TIMEOUT_S + 1)
+    assert [only(request).status for request in requests] == [503] * 6
+    bench.down("primary")
+    assert len(bench.asked("secondary")) >= 6
+    assert not any(received(follower) for follower in followers)
+    assert bench.dispatch.open_requests() == 6
+
+
+# -- figures
+
+
+def test_every_answer_is_counted_for_who_made_it(bench: Bench) -> None:
+    bench.up("primary")
+    bench.accept()
+    [frame] = bench.asked("primary")
+    bench.clock.advance(0.25)
+    bench.answer("primary", frame)
+    bench.down("primary")
+    bench.accept()
+    bench.pass_time(TIMEOUT_S + 1)
+    assert bench.metrics.slots["primary"].codes == {200: 1}
+    assert bench.metrics.slots["primary"].sum_s == pytest.approx(0.25)
+    assert bench.metrics.slots["supervisor"].codes == {503: 1}
+
+
+def test_failover_serves_from_one(bench: Bench) -> None:
+    bench.dispatch._balancer = Failover()
+    bench.up("secondary", "primary")
+    for _ in range(5):
+        bench.accept()
+    assert len(bench.asked("primary")) == 5
+    bench.down("primary")
+    assert len(bench.asked("secondary")) == 5

@@ -1,0 +1,249 @@
+"""Opening the store's file: what a kill, a newer program or a wrong file does to it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deora.errors import StoreError
+from deora.store import database
+from deora.store.database import migrate, migrations, open_writer, statements_of, sync_files
+from tests.fakes.connection import FaultyConnection
+
+
+def schema(db: sqlite3.Connection) -> list[tuple[str, ...]]:
+    """All that is declared in a file."""
+    return db.execute("SELECT type, name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+
+
+def test_a_new_file_has_the_newest_schema(tmp_path: Path) -> None:
+    db = open_writer(tmp_path / "store.db")
+    assert db.execute("PRAGMA user_version").fetchone() == (migrations()[-1][0],)
+    tables = {row[1] for row in schema(db) if row[0] == "table"}
+    assert {"documents", "entries", "heads", "followers", "dead_letters", "batches", "answers", "requests"} <= tables
+    db.close()
+
+
+def test_the_writer_syncs_fully_and_checkpoints(tmp_path: Path) -> None:
+    db = open_writer(tmp_path / "store.db")
+    pragmas = {
+        name: db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "synchronous", "wal_autocheckpoint", "journal_size_limit", "query_only")
+    }
+    assert pragmas == {
+        "journal_mode": "wal",
+        "synchronous": 2,
+        "wal_autocheckpoint": database.CHECKPOINT_PAGES,
+        "journal_size_limit": database.WAL_LIMIT_BYTES,
+        "query_only": 0,
+    }
+    assert database.CHECKPOINT_PAGES * 4096 < database.WAL_LIMIT_BYTES
+    assert db.isolation_level is None
+    db.close()
+
+
+def test_a_file_is_opened_again_with_what_it_holds(tmp_path: Path) -> None:
+    db = open_writer(tmp_path / "store.db")
+    before = schema(db)
+    db.execute("UPDATE progress SET commit_no = 7")
+    db.close()
+    db = open_writer(tmp_path / "store.db")
+    assert schema(db) == before
+    assert db.execute("SELECT commit_no FROM progress").fetchall() == [(7,)]
+    db.close()
+
+
+def test_a_reader_sees_only_what_is_committed_and_cannot_write(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    db = open_writer(path)
+    reader = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE progress SET commit_no = 7")
+    assert reader.execute("SELECT commit_no FROM progress").fetchall() == [(0,)]
+    db.execute("COMMIT")
+    assert reader.execute("SELECT commit_no FROM progress").fetchall() == [(7,)]
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        reader.execute("UPDATE progress SET commit_no = 8")
+    reader.close()
+    db.close()
+
+
+def test_a_transaction_that_was_cut_off_is_not_there(tmp_path: Path) -> None:
+    db = open_writer(tmp_path / "store.db")
+    db.execute("BEGIN IMMEDIATE")
+    db.execute("UPDATE progress SET commit_no = 7")
+    db.close()
+    db = open_writer(tmp_path / "store.db")
+    assert db.execute("SELECT commit_no FROM progress").fetchall() == [(0,)]
+    db.close()
+
+
+# -- migrations
+
+
+def test_migrations_are_numbered_from_one_without_gaps() -> None:
+    assert [number for number, _ in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    db = open_writer(path)
+    newer = migrations()[-1][0] + 1
+    db.execute(f"PRAGMA user_version = {newer}")
+    before = schema(db)
+    db.close()
+    content = path.read_bytes()
+    with pytest.raises(StoreError) as caught:
+        open_writer(path)
+    assert f"schema {newer}" in str(caught.value)
+    assert caught.value.hint is not None
+    assert path.read_bytes() == content
+    db = sqlite3.connect(path)
+    assert schema(db) == before
+    db.close()
+
+
+def test_a_step_is_taken_once_and_keeps_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "store.db"
+    db = open_writer(path)
+    db.execute("UPDATE progress SET commit_no = 7")
+    db.close()
+    steps = migrations()
+    latest = steps[-1][0]
+    addition = "-- One more column.\nALTER TABLE progress ADD COLUMN more INTEGER NOT NULL DEFAULT 3;\n"
+    monkeypatch.setattr(database, "migrations", lambda: [*steps, (latest + 1, addition)])
+    for _ in range(2):
+        db = open_writer(path)
+        assert db.execute("SELECT commit_no, more FROM progress").fetchall() == [(7, 3)]
+        assert db.execute("PRAGMA user_version").fetchone() == (latest + 1,)
+        db.close()
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_migration_that_is_cut_off_anywhere_leaves_a_whole_version(tmp_path: Path, kill: bool) -> None:
+    """Once by an error after which the program goes on, once by a kill."""
+    counted = FaultyConnection(sqlite3.connect(":memory:", isolation_level=None))
+    migrate(counted.as_connection())
+    statements = len(counted.statements)
+    complete = schema(counted.as_connection())
+    counted.close()
+    assert statements > 20
+    for through in range(1, statements):
+        path = tmp_path / f"{through}.db"
+        db = sqlite3.connect(path, isolation_level=None)
+        faulty = FaultyConnection(db)
+        faulty.arm(through)
+        with pytest.raises(sqlite3.OperationalError):
+            migrate(faulty.as_connection())
+        if kill:
+            db.close()
+            db = sqlite3.connect(path, isolation_level=None)
+        elif db.in_transaction:
+            db.execute("ROLLBACK")
+        assert (db.execute("PRAGMA user_version").fetchone(), schema(db)) == ((0,), [])
+        migrate(db)
+        assert schema(db) == complete
+        db.close()
+
+
+def test_a_migration_that_fails_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    monkeypatch.setattr(database, "migrations", lambda: [(1, "CREATE TABLE a (b);\nCREATE TABLE a (b);\n")])
+    with pytest.raises(sqlite3.OperationalError):
+        migrate(db)
+    assert not db.in_transaction
+    assert schema(db) == []
+    db.close()
+
+
+def test_a_script_is_cut_into_statements() -> None:
+    script = """-- A comment; with a semicolon.
+CREATE TABLE a (
+  b TEXT -- not the end;
+);
+INSERT INTO a VALUES ('x;y');
+
+CREATE TRIGGER t AFTER INSERT ON a BEGIN
+  DELETE FROM a;
+END;
+"""
+    first, second, third = statements_of(script)
+    assert first.startswith("CREATE TABLE a (")
+    assert second == "INSERT INTO a VALUES ('x;y');"
+    assert third.endswith("END;")
+    assert statements_of("") == []
+    assert statements_of("-- nothing\n\n") == []
+
+
+def test_a_statement_without_its_end_is_not_passed_over() -> None:
+    with pytest.raises(ValueError, match="CREATE TABLE b"):
+        statements_of("CREATE TABLE a (x);\nCREATE TABLE b (x)\n")
+
+
+# -- what is no store's file
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(b"this is a letter to my landlord" * 100)
+    with pytest.raises(StoreError, match="not a database") as caught:
+        open_writer(path)
+    assert caught.value.hint is not None
+    assert path.read_bytes().startswith(b"this is a letter")
+
+
+def test_a_folder_in_the_file_s_place_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "store.db").mkdir()
+    with pytest.raises(StoreError, match="cannot be opened for writing"):
+        open_writer(tmp_path / "store.db")
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be opened"):
+        open_writer(tmp_path / "nowhere" / "store.db")
+
+
+# -- durability
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that were synced, as they are synced."""
+    names: list[str] = []
+    real: Callable[[int], None] = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        names.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return names
+
+
+def test_the_file_and_its_wal_are_synced_before_anything_is_read(
+    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a killed writer left visible may not be on the disk yet."""
+    path = tmp_path / "store.db"
+    open_writer(path).close()
+    path.with_name("store.db-wal").touch()
+    synced.clear()
+    connect = sqlite3.connect
+    at_connect: list[list[str]] = []
+
+    def watched(*args: object, **options: object) -> sqlite3.Connection:
+        at_connect.append(list(synced))
+        return connect(*args, **options)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(sqlite3, "connect", watched)
+    open_writer(path).close()
+    assert at_connect == [["store.db", "store.db-wal"]]
+
+
+def test_a_file_that_is_not_there_needs_no_sync(tmp_path: Path, synced: list[str]) -> None:
+    sync_files(tmp_path / "store.db")
+    assert synced == []

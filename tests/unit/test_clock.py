@@ -1,0 +1,26 @@
+"""The clocks: the system's, and the one that tests use in its place."""
+
+from __future__ import annotations
+
+import time
+
+from deora.clock import Clock, SystemClock
+from tests.fakes.clock import NOON_US, ManualClock
+
+
+def test_the_system_s_clocks_are_in_the_units_of_their_names() -> None:
+    clock: Clock = SystemClock()
+    before_us = time.time_ns() // 1000
+    assert before_us <= clock.wall_us() <= time.time_ns() // 1000
+    before_s = time.monotonic()
+    assert before_s <= clock.monotonic_s() <= time.monotonic()
+
+
+def test_a_manual_clock_moves_only_when_it_is_told_to() -> None:
+    manual = ManualClock()
+    clock: Clock = manual
+    assert (clock.monotonic_s(), clock.wall_us()) == (1000.0, NOON_US)
+    manual.advance(1.5)
+    assert (clock.monotonic_s(), clock.wall_us()) == (1001.5, NOON_US + 1_500_000)
+    manual.wall_now_us = 0
+    assert (clock.monotonic_s(), clock.wall_us()) == (1001.5, 0)
