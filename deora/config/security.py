@@ -12,7 +12,7 @@ class Token(Section):
 
     name: str = text("Whose token this is; it shows in the audit log.", rule="id")
     hash: str = text(
-        "The token's SHA-256. `deora token add` makes the token and this hash.", rule="token_hash", secret="value"
+        "The token's SHA-256: `printf %s TOKEN | sha256sum`.", rule="token_hash", secret="value"
     )
     scope: str = choice("What it may do: `admin` includes `write`, which includes `read`.", ("read", "write", "admin"))
 

@@ -6,7 +6,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 from enum import IntEnum
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from deora.errors import Problem
 
@@ -20,6 +20,17 @@ class Scope(IntEnum):
     READ = 1
     WRITE = 2
     ADMIN = 3
+
+
+class Grant(NamedTuple):
+    """What a request may do, and by which token's name; the name is empty where no token was asked for."""
+
+    scope: Scope
+    token: bytes
+
+
+_NOTHING: Final = Grant(Scope.NONE, b"")
+_EVERYTHING: Final = Grant(Scope.ADMIN, b"")
 
 
 class Token(Protocol):
@@ -37,28 +48,31 @@ class Access:
     """The tokens of an instance. Without any, which is allowed on loopback only, every scope is open."""
 
     def __init__(self, tokens: Iterable[Token]) -> None:
-        self._tokens = [(token.hash.removeprefix("sha256:"), Scope[token.scope.upper()]) for token in tokens]
+        self._tokens = [
+            (token.hash.removeprefix("sha256:"), Grant(Scope[token.scope.upper()], token.name.encode()))
+            for token in tokens
+        ]
         # What a header came to, so that a till's token is hashed once and not for each request. Bounded.
-        self._known: dict[bytes, Scope] = {}
+        self._known: dict[bytes, Grant] = {}
 
-    def scope_of(self, authorization: bytes | None) -> Scope:
-        """The scope of an Authorization header. Raises Problem (401) for one that no token matches."""
+    def grant_of(self, authorization: bytes | None) -> Grant:
+        """What an Authorization header grants. Raises Problem (401) for one that no token matches."""
         if not self._tokens:
-            return Scope.ADMIN
+            return _EVERYTHING
         if authorization is None:
-            return Scope.NONE
+            return _NOTHING
         known = self._known.get(authorization)
         if known is not None:
             return known
         if authorization[: len(_PREFIX)].lower() != _PREFIX:
             raise Problem("unauthorized", "the Authorization header must be `Bearer TOKEN`")
         digest = hashlib.sha256(authorization[len(_PREFIX) :].strip()).hexdigest()
-        found = Scope.NONE
-        for stored, scope in self._tokens:
+        found = _NOTHING
+        for stored, grant in self._tokens:
             # All are compared, each in constant time: neither the time nor the order tells anything.
             if hmac.compare_digest(stored, digest):
-                found = scope
-        if found is Scope.NONE:
+                found = grant
+        if found is _NOTHING:
             raise Problem("unauthorized", "no such token", hint="tokens are listed by name in security.json")
         if len(self._known) < 1024:
             self._known[authorization] = found

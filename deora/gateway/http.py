@@ -42,6 +42,19 @@ def check_target(target: bytes, limit_bytes: int) -> None:
         raise Problem("bad-request", "the request target must be a path, such as /v1/documents/orders/o1")
 
 
+def check_version(version: str, hosts: int, *, chunked: bool) -> None:
+    """Refuses versions but 1.1 and 1.0, a coding in 1.0, and more or less than one Host (RFC 9112, 3.2 and 6.1)."""
+    if version == "1.1":
+        if hosts != 1:
+            raise Problem("bad-request", f"the request has {hosts} Host headers; exactly one is needed")
+    elif version != "1.0":
+        raise Problem("bad-request", f"the request is of HTTP/{version}; HTTP/1.1 and HTTP/1.0 are spoken here")
+    elif hosts > 1:
+        raise Problem("bad-request", f"the request has {hosts} Host headers; one at most is allowed")
+    elif chunked:
+        raise Problem("bad-request", "HTTP/1.0 has no transfer codings")
+
+
 def add_field(fields: dict[bytes, bytes], name: bytes, value: bytes) -> None:
     """Adds a forwarded field. Refuses one that stands twice and is no list."""
     if name not in fields:

@@ -23,7 +23,7 @@ import httptools
 
 from deora.errors import Problem
 from deora.gateway.access import Access, Scope
-from deora.gateway.http import FORWARDED, METHODS, add_field, check_request_id, check_target
+from deora.gateway.http import FORWARDED, METHODS, add_field, check_request_id, check_target, check_version
 from deora.wire.answers import problem_answer
 
 _log = logging.getLogger("deora.gateway")
@@ -197,24 +197,12 @@ class Connection(asyncio.Protocol):
             raise self._head_too_large()
         check_target(self._target, self._server.limits.target_bytes)
         version = self._parser.get_http_version()
-        if version != "1.1":
-            self._check_old(version)
-        elif self._hosts != 1:
-            raise Problem("bad-request", f"the request has {self._hosts} Host headers; exactly one is needed")
+        check_version(version, self._hosts, chunked=self._chunked)
         if (self._chunked or self._length) and self._parser.should_upgrade():
             # The parser takes what follows an Upgrade for the other protocol's.
             raise Problem("bad-request", "this server does not switch protocols", hint="send a body without Upgrade")
-        if self._expects and self._transport is not None and not self._busy:
+        if self._expects and version == "1.1" and self._transport is not None and not self._busy:
             self._transport.write(CONTINUE)
-
-    def _check_old(self, version: str) -> None:
-        if version != "1.0":
-            raise Problem("bad-request", f"the request is of HTTP/{version}; HTTP/1.1 and HTTP/1.0 are spoken here")
-        if self._hosts > 1:
-            raise Problem("bad-request", f"the request has {self._hosts} Host headers; one at most is allowed")
-        if self._chunked:
-            raise Problem("bad-request", "HTTP/1.0 has no transfer codings")
-        self._expects = False
 
     def on_body(self, body: bytes) -> None:
         self._body_here = True
@@ -237,7 +225,10 @@ class Connection(asyncio.Protocol):
                     f"the method {method.decode()} is not known here",
                     fields={"allow": "GET, HEAD, POST, PUT, PATCH, DELETE"},
                 )
-            scope = self._server.access.scope_of(self._authorization)
+            scope, token = self._server.access.grant_of(self._authorization)
+            if token:
+                # Idempotency keys are kept for each token apart.
+                self._fields[b"token"] = token
         except Problem as found:
             problem = found
         request_id = self._fields.get(b"x-request-id")

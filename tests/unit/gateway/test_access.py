@@ -24,26 +24,26 @@ def access() -> Access:
 
 def test_without_tokens_every_scope_is_open() -> None:
     access = Access([])
-    assert access.scope_of(None) is Scope.ADMIN
-    assert access.scope_of(b"Bearer whatever") is Scope.ADMIN
-    assert access.scope_of(b"Basic abc") is Scope.ADMIN
+    assert access.grant_of(None) == (Scope.ADMIN, b"")
+    assert access.grant_of(b"Bearer whatever") == (Scope.ADMIN, b"")
+    assert access.grant_of(b"Basic abc") == (Scope.ADMIN, b"")
 
 
 @pytest.mark.parametrize(
-    ("authorization", "scope"),
+    ("authorization", "scope", "name"),
     [
-        (None, Scope.NONE),
-        (b"Bearer r-secret", Scope.READ),
-        (b"Bearer w-secret", Scope.WRITE),
-        (b"Bearer a-secret", Scope.ADMIN),
+        (None, Scope.NONE, b""),
+        (b"Bearer r-secret", Scope.READ, b"r"),
+        (b"Bearer w-secret", Scope.WRITE, b"w"),
+        (b"Bearer a-secret", Scope.ADMIN, b"a"),
         # RFC 9110, 11.1: the scheme in any case; RFC 6750 has one space, some clients more.
-        (b"bearer r-secret", Scope.READ),
-        (b"BEARER   r-secret ", Scope.READ),
+        (b"bearer r-secret", Scope.READ, b"r"),
+        (b"BEARER   r-secret ", Scope.READ, b"r"),
     ],
 )
-def test_the_scope_of_a_header(access: Access, authorization: bytes | None, scope: Scope) -> None:
+def test_what_a_header_grants(access: Access, authorization: bytes | None, scope: Scope, name: bytes) -> None:
     for _ in range(2):  # the second time from memory
-        assert access.scope_of(authorization) is scope
+        assert access.grant_of(authorization) == (scope, name)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_the_scope_of_a_header(access: Access, authorization: bytes | None, scop
 def test_a_wrong_token_is_a_401_every_time(access: Access, authorization: bytes) -> None:
     for _ in range(3):
         with pytest.raises(Problem) as refused:
-            access.scope_of(authorization)
+            access.grant_of(authorization)
         assert refused.value.status == 401
         assert refused.value.hint or "Bearer TOKEN" in refused.value.detail
         assert "secret" not in refused.value.detail
@@ -74,13 +74,13 @@ def test_a_wrong_token_is_a_401_every_time(access: Access, authorization: bytes)
 
 def test_wrong_tokens_are_not_remembered(access: Access) -> None:
     with pytest.raises(Problem):
-        access.scope_of(b"Bearer wrong")
+        access.grant_of(b"Bearer wrong")
     assert not access._known
 
 
 def test_what_is_remembered_is_bounded(access: Access) -> None:
     for spaces in range(3000):
-        assert access.scope_of(b"Bearer " + b" " * spaces + b"r-secret") is Scope.READ
+        assert access.grant_of(b"Bearer " + b" " * spaces + b"r-secret").scope is Scope.READ
     assert len(access._known) <= 1024
 
 
@@ -95,7 +95,7 @@ def test_every_token_is_compared_in_constant_time(access: Access, secret: str, m
     real = hmac.compare_digest
     monkeypatch.setattr("deora.gateway.access.hmac.compare_digest", compare)
     try:
-        access.scope_of(f"Bearer {secret}".encode())
+        access.grant_of(f"Bearer {secret}".encode())
     except Problem:
         assert secret == "wrong"
     # The first match does not end it: neither the time nor the order tells which token it was.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deora.errors import Problem
-from deora.gateway.http import FORWARDED, LISTS, METHODS, add_field, check_request_id, check_target
+from deora.gateway.http import FORWARDED, LISTS, METHODS, add_field, check_request_id, check_target, check_version
 
 
 @pytest.mark.parametrize(
@@ -42,6 +42,30 @@ def test_the_refusal_of_a_long_target_says_both_lengths_and_what_to_do() -> None
     assert "8193" in refused.value.detail
     assert "8192" in refused.value.detail
     assert "batchGet" in (refused.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("version", "hosts", "chunked", "is_allowed"),
+    [
+        ("1.1", 1, False, True),
+        ("1.1", 1, True, True),
+        ("1.1", 0, False, False),
+        ("1.1", 2, False, False),
+        ("1.0", 0, False, True),
+        ("1.0", 1, False, True),
+        ("1.0", 2, False, False),
+        ("1.0", 1, True, False),
+        ("0.9", 1, False, False),
+        ("2.0", 1, False, False),
+    ],
+)
+def test_versions(version: str, hosts: int, chunked: bool, is_allowed: bool) -> None:
+    if is_allowed:
+        check_version(version, hosts, chunked=chunked)
+        return
+    with pytest.raises(Problem) as refused:
+        check_version(version, hosts, chunked=chunked)
+    assert refused.value.kind == "bad-request"
 
 
 def test_fields_are_added() -> None:

@@ -523,14 +523,18 @@ TOKEN = Token(
 
 
 @pytest.mark.parametrize(
-    ("header", "scope", "status"),
+    ("header", "scope", "status", "name"),
     [
-        (b"", Scope.NONE, 200),
-        (b"Authorization: Bearer secret\r\n", Scope.WRITE, 200),
-        (b"Authorization: Bearer wrong\r\n", Scope.NONE, 401),
+        (b"", Scope.NONE, 200, b""),
+        (b"Authorization: Bearer secret\r\n", Scope.WRITE, 200, b"till"),
+        (b"Authorization: Bearer wrong\r\n", Scope.NONE, 401, b""),
+        # A name cannot be claimed.
+        (b"Token: till\r\n", Scope.NONE, 200, b""),
     ],
 )
-def test_the_scope_goes_with_the_request_and_the_token_stays(header: bytes, scope: Scope, status: int) -> None:
+def test_scope_and_name_of_the_token_go_with_the_request_and_the_token_stays(
+    header: bytes, scope: Scope, status: int, name: bytes
+) -> None:
     async def main() -> None:
         front = Front()
         async with await Client.connect(make_server(front, tokens=[TOKEN])) as client:
@@ -540,7 +544,7 @@ def test_the_scope_goes_with_the_request_and_the_token_stays(header: bytes, scop
             assert not client.ended
         [request] = front.accepted
         assert request.scope == scope
-        assert request.fields == {}
+        assert request.fields == ({b"token": name} if name else {})
 
     run(main(), ManualClock())
 

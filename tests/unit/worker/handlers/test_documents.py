@@ -260,7 +260,7 @@ def test_guards(work: Work) -> None:
 )
 def test_a_guard_that_cannot_be_kept_is_refused(work: Work, method: str, path: str, header: dict[str, str]) -> None:
     async def talk(bench: WorkerBench) -> None:
-        body = None if method == "DELETE" else {}
+        body: Any = None if method == "DELETE" else {}
         refused = await bench.refusal(method, document(path), body, headers=header)
         assert (refused.kind, refused.status) == ("invalid-header", 400)
         assert bench.store.rows("SELECT commit_no FROM progress") == [(0,)]
