@@ -11,9 +11,7 @@ class Token(Section):
     """A bearer token, as its hash."""
 
     name: str = text("Whose token this is; it shows in the audit log.", rule="id")
-    hash: str = text(
-        "The token's SHA-256: `printf %s TOKEN | sha256sum`.", rule="token_hash", secret="value"
-    )
+    hash: str = text("The SHA-256 of the token, as `sha256sum` prints it.", rule="token_hash", secret="value")
     scope: str = choice("What it may do: `admin` includes `write`, which includes `read`.", ("read", "write", "admin"))
 
 

@@ -52,6 +52,7 @@ class SqliteUpstream:
         self._busy_timeout_s = busy_timeout_s
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upstream")
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
 
     async def read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
         """See `Upstream.read_cursor`."""
@@ -67,6 +68,9 @@ class SqliteUpstream:
         self._thread.shutdown(wait=False)
 
     def _open(self) -> sqlite3.Connection:
+        if self._db is not None and _file_at(self._path) != self._file:
+            # Deleted or replaced while it was open: what is written now would be in no file any more.
+            self._close()
         if self._db is None:
             db = sqlite3.connect(
                 self._path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s
@@ -74,7 +78,7 @@ class SqliteUpstream:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute("PRAGMA synchronous = FULL")
             db.executescript(_SCHEMA)
-            self._db = db
+            self._db, self._file = db, _file_at(self._path)
         return self._db
 
     def _close(self) -> None:
@@ -139,6 +143,15 @@ class SqliteUpstream:
                 return Refused(message, index)
         _save(db, views)
         return Applied()
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file at this path, None where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _stage(db: sqlite3.Connection, payload: bytes, views: dict[str, bytes | None]) -> str | None:

@@ -186,16 +186,18 @@ async def test_other_boxes_lives_and_lanes_have_cursors_of_their_own(bench: Benc
     keys = [KEY, CursorKey("box2", "epoch1", 0), CursorKey("box1", "epoch2", 0), CursorKey("box1", "epoch1", 1)]
     senders = [Sender(upstream, key) for key in keys]
     increment = entry(update("a/1", {"n": {"$increment": 1}}, upsert=True))
-    for sent, sender in enumerate(senders, start=1):
-        assert await upstream.read_cursor(sender.key) is None
-        for number in range(sent):
-            assert await sender.send(f"{sent}-{number}", increment, applied=bytes([sent])) == Applied()
-    for sent, sender in enumerate(senders, start=1):
-        assert await upstream.read_cursor(sender.key) == Cursor(sent, f"{sent}-{sent - 1}", bytes([sent]))
-    assert await bench.read_document("a/1") == b'{"n":10}'
+    for batch_id in ("b1", "b2", "b3"):
+        for index, sender in enumerate(senders):
+            assert await sender.send(batch_id, increment, applied=batch_id.encode() * index) == Applied()
+            others = [(await upstream.read_cursor(key), key) for key in keys[index + 1 :]]
+            assert all(cursor is None or cursor.batch_id < batch_id for cursor, _ in others), others
+    for index, sender in enumerate(senders):
+        assert await upstream.read_cursor(sender.key) == Cursor(3, "b3", b"b3" * index)
+    assert await bench.read_document("a/1") == b'{"n":12}'
     await bench.take_over(keys[1], "box3")
-    assert await senders[0].send("one-more", increment) == Applied()
-    assert await senders[1].send("one-too-many", increment) == Moved()
+    assert await senders[0].send("b4", increment) == Applied()
+    assert await senders[1].send("b4", increment) == Moved()
+    assert await senders[2].send("b4", increment) == Applied()
 
 
 async def test_all_of_it_is_there_for_the_next_client(bench: Bench) -> None:

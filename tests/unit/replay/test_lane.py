@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import closing
 from dataclasses import replace
 from math import log2
 from pathlib import Path
@@ -27,7 +29,7 @@ from tests.fakes.calls import increment
 from tests.fakes.lane import LaneBench, numbered
 from tests.fakes.loop import run
 from tests.fakes.store import create, set_, update
-from tests.fakes.upstream import Call, Fault, Faults, FakeUpstream
+from tests.fakes.upstream import Call, FakeUpstream, Fault, Faults
 
 Outage = Unclear("the network is unreachable")
 
@@ -209,7 +211,7 @@ def test_two_replayers_at_once_do_no_harm(tmp_path: Path, seed: int) -> None:
 def test_a_passing_failure_is_tried_again_with_growing_jittered_pauses(bench: LaneBench) -> None:
     bench.threshold = 1000
     bench.write_numbered(1, documents=1)
-    bench.upstream.faults = by_index({index: Outage for index in range(12)})
+    bench.upstream.faults = by_index(dict.fromkeys(range(12), Outage))
     go(bench, bench.drain())
     bench.check()
     assert len(bench.slept_s) == 12
@@ -501,7 +503,13 @@ def test_where_the_cursor_cannot_be_written_nothing_goes_dead(
     bench: LaneBench, count: int, refusal: Refused | Unauthorised
 ) -> None:
     bench.write_numbered(count, documents=count)
-    bench.upstream.faults = lambda call: refusal if call.kind == "fence" else (call.delivery and Refused("read-only"))
+
+    def faults(call: Call) -> Refused | Unauthorised | None:
+        if call.kind == "fence":
+            return refusal
+        return Refused("read-only") if call.kind == "apply" else None
+
+    bench.upstream.faults = faults
 
     async def scenario() -> None:
         task = asyncio.ensure_future(bench.new_lane().run())
@@ -621,7 +629,7 @@ def test_a_fence_of_long_ago_proves_nothing(bench: LaneBench) -> None:
 def test_what_fails_ten_times_for_reads_is_no_strike(bench: LaneBench) -> None:
     bench.threshold = 1000
     bench.write_numbered(1, documents=1)
-    bench.upstream.faults = by_index({index: Outage for index in range(3 * STRIKES)})
+    bench.upstream.faults = by_index(dict.fromkeys(range(3 * STRIKES), Outage))
     go(bench, bench.drain())
     bench.check()
     assert bench.upstream.count("fence") == 0
@@ -869,13 +877,8 @@ def test_counters_are_exact_in_a_file_too(tmp_path: Path) -> None:
         await upstream.close()
 
     asyncio.run(scenario())
-    file = bench.store.path.with_name("upstream.db")
-    assert file.is_file()
-    import sqlite3
-
-    db = sqlite3.connect(file)
-    held = dict(db.execute("SELECT path, CAST(data AS BLOB) FROM deora_documents").fetchall())
-    db.close()
+    with closing(sqlite3.connect(tmp_path / "upstream.db")) as db:
+        held = dict(db.execute("SELECT path, CAST(data AS BLOB) FROM deora_documents").fetchall())
     assert held == bench.store.views()
     assert sum(orjson.loads(data)["n"] for data in held.values()) == 600
     bench.store.close()

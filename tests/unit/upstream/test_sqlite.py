@@ -148,18 +148,18 @@ def test_a_commit_that_fails_is_unclear_and_the_next_call_asks_a_new_connection(
     assert rows(path, "SELECT path FROM deora_documents") == [("a/1",)]
 
 
-def test_the_file_may_go_and_come_back_while_it_is_open(path: Path) -> None:
-    """Another disk is unplugged: what was written to it is not there, and the cursor says so."""
+def test_a_file_that_is_deleted_while_it_is_open_gets_no_more_writes(path: Path) -> None:
+    """SQLite would go on writing into nothing. The new file has no cursor, so the lane sees that it is another one."""
 
     async def scenario(upstream: SqliteUpstream) -> None:
         assert await upstream.apply(batch(1, set_("a/1", {}))) == Applied()
-        await upstream.close()
+        for file in path.parent.iterdir():
+            file.unlink()
+        assert await upstream.apply(batch(2, set_("a/2", {}))) == Moved()
+        assert await upstream.read_cursor(KEY) is None
 
-    using_twice = SqliteUpstream(path)
-    asyncio.run(scenario(using_twice))
-    for file in path.parent.iterdir():
-        file.unlink()
-    assert using(path, lambda upstream: upstream.read_cursor(KEY)) is None
+    using(path, scenario)
+    assert rows(path, "SELECT * FROM deora_documents") == []
 
 
 @pytest.mark.parametrize(
