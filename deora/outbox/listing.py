@@ -22,6 +22,10 @@ ONE: Final = f"SELECT {_COLUMNS} WHERE e.id = ?"
 LIVE: Final = f"SELECT {_COLUMNS} WHERE e.upstream = ? AND e.state = 0 AND e.id > ? ORDER BY e.id LIMIT ?"
 DEAD: Final = f"SELECT {_COLUMNS} WHERE e.upstream = ? AND e.state = 2 AND e.id > ? ORDER BY e.id LIMIT ?"
 
+# Those of a JSON list of ids that are live: the unary plus keeps SQLite from walking the queue for them.
+LIVE_OF: Final = f"""SELECT {_COLUMNS} WHERE e.id IN (SELECT value FROM json_each(?)) AND +e.upstream = ?
+  AND +e.state = 0 AND e.id > ? ORDER BY e.id LIMIT ?"""
+
 # The entries of one document: those that stand in its queues and its dead ones.
 OF_DOCUMENT: Final = f"""SELECT {_COLUMNS} WHERE e.id > ?4 AND e.id IN (
   SELECT first FROM heads WHERE id = 4 * (SELECT id FROM documents WHERE collection = ?1 AND name = ?2) + ?3

@@ -11,7 +11,7 @@ length, number of refused numbers, for each the gap to the one before.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -88,23 +88,34 @@ class Coverage:
                 f"upstream's cursor has format {packed[0]}; this DEORA knows format {_VERSION}",
                 hint="a newer DEORA has written it: start that one",
             )
-        values = iter(_varints(packed[1:]))
         try:
-            coverage = cls(next(values))
-            previous = coverage.watermark
-            for _ in range(next(values)):
-                first = previous + next(values)
-                previous = first + next(values)
-                coverage.ranges.append((first, previous))
-            previous = 0
-            for _ in range(next(values)):
-                previous += next(values)
-                coverage.refused.append(previous)
-        except StopIteration:
+            return cls._read(_varints(packed[1:]))
+        except (StopIteration, ValueError):
             raise DeoraError(
-                "upstream's cursor is damaged: its list of applied entries ends too early",
+                "upstream's cursor is damaged: its list of applied entries cannot be read",
                 hint="stop, and ask for help with a support bundle: sending on could apply entries twice",
             ) from None
+
+    @classmethod
+    def _read(cls, values: Iterator[int]) -> Coverage:
+        """The coverage in these numbers. Raises ValueError or StopIteration where `encode` never wrote them."""
+        coverage = cls(next(values))
+        previous = coverage.watermark
+        for _ in range(next(values)):
+            gap, length = next(values), next(values)
+            if gap < 2:
+                raise ValueError(gap)
+            coverage.ranges.append((previous + gap, previous + gap + length))
+            previous += gap + length
+        previous = 0
+        for _ in range(next(values)):
+            gap = next(values)
+            if gap < 1:
+                raise ValueError(gap)
+            previous += gap
+            coverage.refused.append(previous)
+        if next(values, None) is not None:
+            raise ValueError("more numbers than were announced")
         return coverage
 
 
@@ -127,12 +138,16 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-def _varints(packed: bytes) -> list[int]:
-    values, value, shift = [], 0, 0
+def _varints(packed: bytes) -> Iterator[int]:
+    """The numbers in these bytes, one by one. Raises ValueError where the last one does not end."""
+    value = shift = 0
     for byte in packed:
         value |= (byte & 0x7F) << shift
         shift += 7
         if not byte & 0x80:
-            values.append(value)
-            value, shift = 0, 0
-    return values
+            if byte == 0 and shift > 7:
+                raise ValueError("a number is longer than it needs to be")
+            yield value
+            value = shift = 0
+    if shift:
+        raise ValueError("the last number does not end")

@@ -23,11 +23,11 @@ def delay_s(retry: Retry, failures: int, random: float, retry_after_s: float | N
     """Seconds to wait after the `failures`th consecutive failure (1 is the first).
 
     Full jitter over base * 2^(failures-1), so that boxes which failed together do not return together. What upstream
-    asked for by Retry-After is a lower bound, with up to a tenth added for the same reason.
+    asked for by Retry-After (at least the base) is a lower bound, with up to a tenth added for the same reason.
     """
     ceiling_s = min(MAX_DELAY_S, retry.base_s * 2.0 ** min(failures - 1, 16))
     if retry_after_s is not None:
-        return retry_after_s * (1.0 + 0.1 * random)
+        return max(retry_after_s, retry.base_s) * (1.0 + 0.1 * random)
     return ceiling_s * random
 
 

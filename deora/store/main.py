@@ -58,7 +58,7 @@ def run(sock: socket.socket, init: dict[str, Any]) -> int:
         return EXIT_CANNOT_BOOT
     node, epoch = service.identity
     _log.info("store opened", extra={"file": str(path), "node": node, "epoch": epoch, "sqlite": sqlite3.sqlite_version})
-    hello = {"node": node, "epoch": epoch, "figures": service.figures()}
+    hello = {"node": node, "epoch": epoch, "figures": service.figures(), "disk": service.disk()}
     link.send(encode(Kind.HELLO, 0, pack(hello), generation=init["generation"]))
     try:
         return _loop(link, service, clock)

@@ -119,7 +119,7 @@ class Service:
             elif kind == Kind.PING:
                 self._oldest.clear()
                 self._queue_changed = True
-                self._out.append(encode(Kind.PONG, ident, pack(self._disk()), generation=generation))
+                self._out.append(encode(Kind.PONG, ident, pack(self.disk()), generation=generation))
         self._serve_parked()
         self._flush()
         self._db.execute("COMMIT")
@@ -147,7 +147,7 @@ class Service:
             elif kind == Kind.CALL:
                 out.append(encode(Kind.REPLY, ident, pack(later.to_wire()), aux=1))
             elif kind == Kind.PING:
-                out.append(encode(Kind.PONG, ident, pack(self._disk()), generation=generation))
+                out.append(encode(Kind.PONG, ident, pack(self.disk()), generation=generation))
         parked = [ident for ident, _ in self._parked.values()]
         out += [encode(Kind.REPLY, ident, pack(later.to_wire()), aux=1) for ident in parked]
         self._load()
@@ -164,7 +164,8 @@ class Service:
         self._db.execute("COMMIT")
         return self._answers(), more
 
-    def _disk(self) -> dict[str, int]:
+    def disk(self) -> dict[str, int]:
+        """The room on the disk that the file is on, in bytes."""
         space = os.statvfs(self._directory)
         return {"disk_free": space.f_bavail * space.f_frsize, "disk_total": space.f_blocks * space.f_frsize}
 

@@ -128,7 +128,7 @@ class Arbiter:
 
     async def _spawn(self, child: Child) -> None:
         member = child.member
-        if self._zygote is None or self._stopping:
+        if self._zygote is None or self._stopping or member.state is not State.DOWN:
             return
         member.move(Event.SPAWN)
         child.ended.clear()
@@ -148,9 +148,13 @@ class Arbiter:
     async def _introduce(self, child: Child, sock: socket.socket) -> None:
         """Opens our end of the socket and tells the child who it is. It sends nothing more until the child's HELLO."""
         member = child.member
-        child.link = await Link.open(
+        link = await Link.open(
             sock, lambda _, frame: self._on_frame(child, frame), lambda link: self._on_link_lost(child, link)
         )
+        if child.pidfd is None:
+            link.close()
+            return
+        child.link = link
         init = {
             "role": member.role,
             "slot": member.slot,
@@ -200,6 +204,7 @@ class Arbiter:
         child.since_s = self._now_s()
         if child.member.role == "store":
             self.queue = hello["figures"]
+            child.figures = hello["disk"]
             # Workers forget what they read from the last store before any answer of this one can reach a client.
             self._to_workers(encode(Kind.STORE, 0))
             self._dispatch.store_up(child.link)
@@ -279,6 +284,7 @@ class Arbiter:
         reason = _exit_reason(child.pidfd)
         os.close(child.pidfd)
         child.pid, child.pidfd = None, None
+        # What it sent before its end has been read: uvloop reads sockets before it calls readers of other descriptors.
         link, child.link = child.link, None
         if link is not None:
             link.close()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from pathlib import Path
 from typing import Final
 
 from deora.errors import StartError
 
 LOCK_NAME: Final = "deora.lock"
+HOLDER_S: Final = 0.5
 
 
 class InstanceLock:
@@ -65,8 +67,20 @@ def _not_writable(data: Path, error: OSError) -> StartError:
 
 
 def _holder(descriptor: int) -> str:
+    """Who holds the lock. It writes its id right after it has won; until then the file may name its predecessor."""
+    deadline_s = time.monotonic() + HOLDER_S
+    while True:
+        pid = _named(os.pread(descriptor, 1024 * 1024, 0))
+        if pid is not None and Path(f"/proc/{pid}").exists():
+            return f" (pid {pid})"
+        if time.monotonic() >= deadline_s:
+            return ""
+        time.sleep(0.005)
+
+
+def _named(content: bytes) -> int | None:
     try:
-        pid = json.loads(os.pread(descriptor, 4096, 0))["pid"]
+        pid = json.loads(content)["pid"]
     except (ValueError, KeyError, TypeError):
-        return ""
-    return f" (pid {pid})"
+        return None
+    return pid if isinstance(pid, int) else None

@@ -49,6 +49,7 @@ class Supervisor:
         self._listener = listener
         self._control_socket = control
         self._stop = asyncio.Event()
+        self._failure: Exception | None = None
         self._metrics = Metrics()
         self._dispatch = Dispatch(
             MODES[config.loadbalancer.mode](),
@@ -67,7 +68,7 @@ class Supervisor:
         self._operators = Server(self._dispatch, limits, Access([]), self._dispatch.next_request_id)
 
     async def serve(self) -> None:
-        """Serves until a signal asks it to stop."""
+        """Serves until a signal asks it to stop. Raises StartError where it cannot start its children."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._stop.set)
@@ -87,12 +88,14 @@ class Supervisor:
             sweeping.cancel()
             await self._arbiter.stop(deadline_s)
             _log.info("stopped")
+        if self._failure is not None:
+            raise self._failure
 
     async def _start(self) -> None:
         try:
             await self._arbiter.start()
-        except StartError as error:
-            _log.error("%s", error, extra={"hint": error.hint})
+        except Exception as error:
+            self._failure = error
             self._stop.set()
             return
         while not self._arbiter.is_ready():

@@ -65,12 +65,16 @@ class Zygote:
         return self._process.pid
 
     async def spawn(self, slot: str) -> tuple[int, socket.socket]:
-        """A new child: its process id and our end of its socket. Raises ConnectionError when the zygote has gone."""
+        """A new child: its process id and our end of its socket.
+
+        Raises OSError: ConnectionError when the zygote has gone, BlockingIOError while it has too much to do.
+        """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            answer = self._expect()
+            # Only what was sent is answered: a request that did not fit into the socket must not wait for an answer,
+            # or it would take that of the next one.
             socket.send_fds(self._control, [msgpack.packb([slot])], [theirs.fileno()])
-            return await answer, ours
+            return await self._expect(), ours
         except BaseException:
             ours.close()
             raise

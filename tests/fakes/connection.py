@@ -32,16 +32,19 @@ class FaultyConnection:
 
     def execute(self, sql: str, parameters: Any = ()) -> sqlite3.Cursor:
         """As sqlite3.Connection.execute."""
-        self._count(sql)
+        self._count()
         cursor = self._db.execute(sql, parameters)
+        self.statements.append(sql)
         if sql == "COMMIT" and self._after_commit:
             self._fail()
         return cursor
 
     def executemany(self, sql: str, rows: Iterable[Any]) -> sqlite3.Cursor:
         """As sqlite3.Connection.executemany."""
-        self._count(sql)
-        return self._db.executemany(sql, rows)
+        self._count()
+        cursor = self._db.executemany(sql, rows)
+        self.statements.append(sql)
+        return cursor
 
     @property
     def in_transaction(self) -> bool:
@@ -56,14 +59,13 @@ class FaultyConnection:
         """This object, as the type that production code asks for."""
         return cast("sqlite3.Connection", self)
 
-    def _count(self, sql: str) -> None:
+    def _count(self) -> None:
         if self.failed:
             raise sqlite3.OperationalError("disk I/O error")
         if self._left == 0:
             self._fail()
         if self._left is not None:
             self._left -= 1
-        self.statements.append(sql)
 
     def _fail(self) -> None:
         self.failed = True

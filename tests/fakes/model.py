@@ -122,7 +122,7 @@ class Document:
 
 @dataclass
 class Verdict:
-    """What the store must answer. `commit` and `versions` (by path) stand where it accepted writes."""
+    """What the store must answer. `commit` and `versions` (of documents that exist then) stand where it took writes."""
 
     status: int
     commit: int = 0
@@ -184,7 +184,8 @@ class Model:
             resolved = [at_time(write, now_us) for write in writes]
             ident = len(self.entries) + 1
             self.entries.append(Entry(ident, upstream, self.numbers[upstream], self.commits, resolved))
-        verdict = Verdict(200, self.commits, {path: self.document(path).version for path in views})
+        versions = {path: self.document(path).version for path, view in views.items() if view is not None}
+        verdict = Verdict(200, self.commits, versions)
         if key is not None:
             self.keys[key] = (fingerprint, verdict)
         return verdict

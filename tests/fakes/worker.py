@@ -79,10 +79,11 @@ class WorkerBench:
 
     def __init__(self, folder: Path, settings: Settings | None = None, priorities: Mapping[str, int] | None = None):
         self.store = StoreFile(folder / "store.db", settings)
+        self.store.db.execute("PRAGMA synchronous = OFF")  # what a power cut leaves is not tested with this
         self.context = Context(
             Reader(folder / "store.db"), MemoryCache(1024 * 1024, 3600), priorities or {}, self.store.clock.monotonic_s
         )
-        self._ids = count(1)
+        self._ids = count(1_000_000)  # beside those that the store's bench gives
 
     async def __aenter__(self) -> Self:
         await self.context.reader.open()

@@ -147,8 +147,10 @@ class Lives(RuleBasedStateMachine):
                 ident, packed, key=key, fingerprint=fingerprint, priority=priority, single=False, resent=resent
             )
 
-        now_us = self.store.clock.wall_us()
-        self._stage(ident, encode, lambda: self.model.commit(writes, now_us, key, fingerprint), now=False)
+        def judge() -> Verdict:
+            return self.model.commit(writes, self.store.clock.wall_us(), key, fingerprint)
+
+        self._stage(ident, encode, judge, now=False)
 
     def _guarded(self, data: st.DataObject, writes: list[Plain]) -> list[Plain]:
         """Some of the writes with a guard: the present version, an old one, or any. Only a document's first write."""
@@ -326,7 +328,8 @@ class Lives(RuleBasedStateMachine):
         group, self.group = self.group, []
         before = self._shown()
         if crash is not None and self._crashes(group, crash):
-            if crash == "commit":
+            if "COMMIT" in self.store.connection.statements:
+                # It took effect and nobody was told. What was refused left nothing behind and is judged once more.
                 self._judge(group)
             self._reopen()
             self._settled_inflight()
@@ -343,6 +346,7 @@ class Lives(RuleBasedStateMachine):
         self._check()
 
     def _crashes(self, group: list[Request], crash: str | int) -> bool:
+        self.store.connection.statements.clear()
         if crash == "commit":
             self.store.connection.arm_commit()
         else:
@@ -401,8 +405,7 @@ class Lives(RuleBasedStateMachine):
         if verdict.commit:
             assert answer.commit == verdict.commit
             written = {write["path"]: write["version"] for write in answer.json["writes"]}
-            assert written.keys() == verdict.versions.keys()
-            assert all(written[path] == version for path, version in verdict.versions.items() if version)
+            assert {path: written[path] for path in verdict.versions} == verdict.versions
 
     def _receive(self, group: Group) -> None:
         """Takes the batches that claims were answered with."""

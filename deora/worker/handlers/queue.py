@@ -20,6 +20,8 @@ _PARAMETERS: Final = ("state", "upstream", "path", "limit", "cursor")
 DEFAULT_LIMIT: Final = 100
 MAX_LIMIT: Final = 1000
 PAGE_BYTES: Final = 4 * 1024 * 1024
+ROWS_AT_ONCE: Final = 200
+MAX_ID: Final = 2**63 - 1
 
 
 async def entries(context: Context, request: Request, argument: bytes) -> Reply:
@@ -27,7 +29,7 @@ async def entries(context: Context, request: Request, argument: bytes) -> Reply:
     asked = check_parameters(request, _PARAMETERS)
     wanted = _states(asked.get("state"))
     limit = _whole_number(asked, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
-    after = _whole_number(asked, "cursor", 0, 0, 2**63 - 1)
+    after = _whole_number(asked, "cursor", 0, 0, MAX_ID)
     inflight = listing.members(await context.reader.rows(listing.BATCHES))
     upstreams: dict[int, str] = dict(await context.reader.rows(listing.UPSTREAMS))
     if "upstream" in asked:
@@ -38,7 +40,8 @@ async def entries(context: Context, request: Request, argument: bytes) -> Reply:
     found: list[dict[str, Any]] = []
     size_bytes = 0
     cursor: str | None = None
-    async for row in _rows(context, list(upstreams), wanted, path, after):
+    statements = [each for ident in upstreams for each in _statements(ident, wanted, path, inflight)]
+    async for row in _rows(context, statements, after):
         if listing.row_state(row, inflight) not in wanted:
             continue
         if len(found) == limit or size_bytes > PAGE_BYTES:
@@ -49,25 +52,35 @@ async def entries(context: Context, request: Request, argument: bytes) -> Reply:
     return Answer(200, orjson.dumps({"entries": found, "cursor": cursor}))
 
 
-async def _rows(context: Context, upstreams: list[int], wanted: set[State], path: str | None, after: int) -> Any:
+def _statements(upstream: int, wanted: set[State], path: str | None, inflight: set[int]) -> list[tuple[str, list[Any]]]:
+    """Which statements find the rows, with the parameters that stand before the place and the size of a page."""
+    if path is not None:
+        return [(listing.OF_DOCUMENT, [*split(path), upstream])]
+    if wanted == {State.INFLIGHT}:
+        return [(listing.LIVE_OF, [orjson.dumps(sorted(inflight)), upstream])]
+    live = [(listing.LIVE, [upstream])] if any(listing.is_live(state) for state in wanted) else []
+    return live + ([(listing.DEAD, [upstream])] if State.DEAD in wanted else [])
+
+
+async def _rows(context: Context, statements: list[tuple[str, list[Any]]], after: int) -> Any:
     """Rows by rising id, a page of the file at a time."""
-    page = 200
     while True:
         rows: list[tuple[Any, ...]] = []
-        for upstream in upstreams:
-            if path is not None:
-                rows += await context.reader.rows(listing.OF_DOCUMENT, (*split(path), upstream, after, page))
-                continue
-            if any(listing.is_live(state) for state in wanted):
-                rows += await context.reader.rows(listing.LIVE, (upstream, after, page))
-            if State.DEAD in wanted:
-                rows += await context.reader.rows(listing.DEAD, (upstream, after, page))
+        whole_until = MAX_ID
+        for sql, parameters in statements:
+            part = await context.reader.rows_within(
+                sql, (*parameters, after, ROWS_AT_ONCE), column=-1, max_bytes=PAGE_BYTES
+            )
+            rows += part
+            if part.cut:
+                whole_until = min(whole_until, part[-1][0])
         rows.sort(key=lambda row: row[0])
-        for row in rows[:page]:
+        rows = [row for row in rows[:ROWS_AT_ONCE] if row[0] <= whole_until]
+        for row in rows:
             yield row
         if not rows:
             return
-        after = rows[:page][-1][0]
+        after = rows[-1][0]
 
 
 async def entry(context: Context, request: Request, argument: bytes) -> Reply:

@@ -1,0 +1,57 @@
+"""What this version refuses to pretend."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from deora.config.schema import Config
+from deora.errors import StartError
+from deora.gateway.balancer import MODES
+from deora.supervisor.abilities import check_abilities, idle_settings
+
+
+def config(**sections: Any) -> Config:
+    return Config.from_wire(sections)
+
+
+def test_the_defaults_can_all_be_had() -> None:
+    check_abilities(config())
+    assert idle_settings(config()) == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_every_mode_of_the_balancer_can(mode: str) -> None:
+    check_abilities(config(loadbalancer={"mode": mode}))
+
+
+@pytest.mark.parametrize(
+    ("sections", "named"),
+    [
+        ({"loadbalancer": {"mode": "least_conn"}}, "least_conn"),
+        ({"loadbalancer": {"sticky": "cookie"}}, "loadbalancer.sticky"),
+        ({"database": {"primary": {"type": "firestore", "project": "p"}}}, "firestore"),
+        ({"database": {"secondary": {"type": "postgres", "url": "postgresql://h/d"}}}, "postgres"),
+        ({"database": {"replicate": ["orders"]}}, "database.replicate"),
+        ({"security": {"cors": {"origins": ["https://venue.example"]}}}, "security.cors"),
+        ({"security": {"allowed_hosts": ["venue.example"]}}, "security.allowed_hosts"),
+    ],
+)
+def test_what_protects_or_says_where_data_goes_is_not_ignored(sections: dict[str, Any], named: str) -> None:
+    with pytest.raises(StartError, match=named) as refused:
+        check_abilities(config(**sections))
+    assert refused.value.hint
+
+
+def test_everything_that_is_refused_is_named_at_once() -> None:
+    with pytest.raises(StartError) as refused:
+        check_abilities(config(security={"allowed_hosts": ["a"]}, database={"replicate": ["orders"]}))
+    assert "security.allowed_hosts" in refused.value.message
+    assert "database.replicate" in refused.value.message
+
+
+def test_what_has_no_effect_is_named() -> None:
+    changed = config(servers={"max_memory": "512MiB"}, operations={"backup": {"dir": "b"}}, queue={"max_entries": 7})
+    check_abilities(changed)
+    assert idle_settings(changed) == ["servers.max_memory", "operations"]

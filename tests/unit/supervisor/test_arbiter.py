@@ -1,0 +1,639 @@
+"""The arbiter with children that are mere processes: what they would say, the test says in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import uvloop
+
+from deora.config.schema import Config
+from deora.errors import Problem, StartError
+from deora.gateway.balancer import RoundRobin
+from deora.gateway.dispatch import Dispatch, Patience
+from deora.observe.metrics import Metrics
+from deora.supervisor import arbiter as arbiter_module
+from deora.supervisor.arbiter import Arbiter
+from deora.supervisor.roster import State
+from deora.wire.answers import answer
+from deora.wire.frames import Decoder, Frame, Kind, Role, encode, pack, unpack
+from tests.fakes.star import incoming, received
+
+FIGURES = {"upstreams": {}, "running_s": 0}
+
+
+class Fake:
+    """A child: a process that sleeps, and its end of the socket."""
+
+    def __init__(self, slot: str, sock: socket.socket) -> None:
+        self.slot = slot
+        self.process = subprocess.Popen(["sleep", "600"])
+        self.sock = sock
+        self.sock.setblocking(False)
+        self.frames: list[Frame] = []
+        self._decoder = Decoder()
+
+    def say(self, kind: Kind, value: Any = None, *, ident: int = 0, aux: int = 0) -> None:
+        body = value if isinstance(value, bytes) else pack({} if value is None else value)
+        self.sock.sendall(encode(kind, ident, body, aux=aux, generation=self.generation))
+
+    def hello(self) -> None:
+        self.say(Kind.HELLO, {"figures": FIGURES})
+
+    @property
+    def init(self) -> dict[str, Any]:
+        [frame] = [frame for frame in self.heard() if frame[0] == Kind.INIT]
+        found: dict[str, Any] = unpack(frame[5])
+        return found
+
+    @property
+    def generation(self) -> int:
+        return int(self.init["generation"])
+
+    def heard(self, kind: Kind | None = None) -> list[Frame]:
+        """What the supervisor has sent so far."""
+        while True:
+            try:
+                data = self.sock.recv(65536)
+            except (BlockingIOError, OSError):
+                break
+            if not data:
+                break
+            self.frames += self._decoder.feed(data)
+        return [frame for frame in self.frames if kind is None or frame[0] == kind]
+
+    def kill(self) -> None:
+        """Dies as the kernel has it: process and socket at once."""
+        self.process.kill()
+        self.sock.close()
+
+    def close(self) -> None:
+        self.sock.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class FakeZygote:
+    """Makes `Fake`s."""
+
+    failures = 0
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.process = subprocess.Popen(["sleep", "600"])
+        self.pid = self.process.pid
+        self.pidfd = os.pidfd_open(self.pid)
+        self.spawn_failures = 0
+
+    async def spawn(self, slot: str) -> tuple[int, socket.socket]:
+        if self.spawn_failures:
+            self.spawn_failures -= 1
+            raise BlockingIOError("too much to do")
+        ours, theirs = socket.socketpair()
+        fake = Fake(slot, theirs)
+        self.bench.fakes.append(fake)
+        return fake.process.pid, ours
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self.pidfd)
+
+
+class Bench:
+    """An arbiter, its dispatch, and the children that it has started so far."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.dispatch = Dispatch(
+            RoundRobin(), Patience(30, 2), Metrics(), asyncio.get_running_loop().time, lambda _: None
+        )
+        self.arbiter = Arbiter(Config.from_wire(config), "/data", self.dispatch)
+        self.fakes: list[Fake] = []
+        self.zygotes: list[FakeZygote] = []
+        self.zygote_failures = 0
+        self.zygotes_may_start = asyncio.Event()
+        self.zygotes_may_start.set()
+
+    async def start_zygote(self) -> FakeZygote:
+        await self.zygotes_may_start.wait()
+        if self.zygote_failures:
+            self.zygote_failures -= 1
+            raise StartError("no zygote")
+        self.zygotes.append(FakeZygote(self))
+        return self.zygotes[-1]
+
+    def state(self, slot: str) -> State:
+        return self.arbiter.children[slot].member.state
+
+    def last(self, slot: str) -> Fake:
+        """The latest child in a slot."""
+        return [fake for fake in self.fakes if fake.slot == slot][-1]
+
+    async def until(self, holds: Callable[[], Any]) -> None:
+        """Lets the loop turn until something holds. The kernel takes its time to end a process."""
+        deadline_s = asyncio.get_running_loop().time() + 5
+        while not holds():
+            assert asyncio.get_running_loop().time() < deadline_s, [
+                (slot, child.member) for slot, child in self.arbiter.children.items()
+            ]
+            await asyncio.sleep(0.001)
+
+    async def hears(self, fake: Fake, kind: Kind, count: int = 1) -> list[Frame]:
+        """The frames of a kind that a child has got, once they are `count`."""
+        await self.until(lambda: len(fake.heard(kind)) >= count)
+        found = fake.heard(kind)
+        assert len(found) == count
+        return found
+
+    async def fails(self, slot: str, failures: int) -> None:
+        """Waits for a child's so manieth failed start in a row."""
+        await self.until(lambda: self.arbiter.children[slot].member.failures >= failures)
+        assert self.arbiter.children[slot].member.failures == failures
+
+    async def up(self, slot: str) -> Fake:
+        """Lets the latest child of a slot say HELLO."""
+        await self.until(lambda: self.state(slot) is State.STARTING and self.last(slot).heard(Kind.INIT))
+        fake = self.last(slot)
+        fake.hello()
+        await self.until(lambda: self.state(slot) is State.UP)
+        return fake
+
+    async def all_up(self) -> None:
+        starting = asyncio.ensure_future(self.arbiter.start())
+        await self.until(lambda: self.fakes)
+        for slot in self.arbiter.children:
+            await self.up(slot)
+        await starting
+
+
+@pytest.fixture
+def arbitrate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Runs a test's coroutine with a bench, in which the pauses between starts take no time."""
+
+    def run(talk: Callable[[Bench], Awaitable[None]], config: dict[str, Any] | None = None) -> None:
+        async def main() -> None:
+            bench = Bench(config or {})
+
+            class Start:
+                start = staticmethod(bench.start_zygote)
+
+            monkeypatch.setattr(arbiter_module, "Zygote", Start)
+            try:
+                await talk(bench)
+            finally:
+                bench.arbiter._stopping = True
+                for fake in bench.fakes:
+                    fake.close()
+                for zygote in bench.zygotes:
+                    asyncio.get_running_loop().remove_reader(zygote.pidfd)
+                    zygote.process.kill()
+                    zygote.process.wait()
+                await asyncio.sleep(0.02)
+
+        monkeypatch.setattr(arbiter_module, "pause_s", lambda *_: 0.0)
+        uvloop.run(main())
+
+    return run
+
+
+Arbitrate = Callable[..., None]
+
+
+# -- starting
+
+
+def test_the_store_comes_first_and_the_others_once_it_is_up(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        starting = asyncio.ensure_future(bench.arbiter.start())
+        await bench.until(lambda: bench.fakes and bench.last("store").heard(Kind.INIT))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert [fake.slot for fake in bench.fakes] == ["store"]
+        await bench.up("store")
+        await starting
+        assert [fake.slot for fake in bench.fakes] == ["store", "primary", "secondary", "replayer"]
+        assert not bench.arbiter.is_ready()
+        await bench.up("secondary")
+        assert bench.arbiter.is_ready()
+
+    arbitrate(talk)
+
+
+def test_a_store_that_cannot_boot_keeps_nobody_else_from_starting(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        starting = asyncio.ensure_future(bench.arbiter.start())
+        await bench.until(lambda: bench.fakes and bench.last("store").heard(Kind.INIT))
+        bench.last("store").kill()
+        await starting
+        await bench.up("primary")
+        assert not bench.arbiter.is_ready()
+
+    arbitrate(talk)
+
+
+def test_a_child_is_told_who_it_is(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        inits = {fake.slot: fake.init for fake in bench.fakes}
+        assert {slot: (init["role"], init["name"]) for slot, init in inits.items()} == {
+            "store": ("store", "store"),
+            "primary": ("worker", "primary"),
+            "primary-2": ("worker", "primary"),
+            "secondary": ("worker", "secondary"),
+            "replayer": ("replayer", "replayer"),
+        }
+        for init in inits.values():
+            assert (init["generation"], init["data"]) == (1, "/data")
+            assert init["run"] == bench.dispatch.run.to_bytes(4, "big")
+            assert Config.from_wire(init["config"]).servers.primary.workers == 2
+
+    arbitrate(talk, {"servers": {"primary": {"workers": 2}}})
+
+
+def test_a_worker_gets_requests_from_its_hello_on(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        requests = [incoming("GET", "/v1/documents/a/b") for _ in range(4)]
+        for request in requests:
+            bench.dispatch.accept(request)
+        for slot in ("primary", "secondary"):
+            fake = bench.last(slot)
+            await bench.hears(fake, Kind.REQUEST, 2)
+            for frame in fake.heard(Kind.REQUEST):
+                content = answer(200, slot.encode(), server=slot.encode(), request_id=b"r")
+                fake.say(Kind.ANSWER, content, ident=frame[4], aux=200)
+        await bench.until(lambda: all(received(request) for request in requests))
+        assert sorted(received(request)[0].content for request in requests) == [b"primary"] * 2 + [b"secondary"] * 2
+
+    arbitrate(talk)
+
+
+# -- ends
+
+
+def test_a_killed_worker_is_started_again_at_once_and_what_it_held_goes_elsewhere(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        bench.dispatch.accept(incoming("GET", "/v1/documents/a/b"))
+        bench.dispatch.accept(incoming("GET", "/v1/documents/a/c"))
+        bench.last("primary").kill()
+        await bench.until(lambda: len(bench.last("secondary").heard(Kind.REQUEST)) == 2)
+        member = bench.arbiter.children["primary"].member
+        fake = await bench.up("primary")
+        assert fake.init["generation"] == 2
+        assert (member.restarts, member.reason, member.failures) == (1, None, 0)
+        assert bench.arbiter.children["primary"].pid == fake.process.pid
+
+    arbitrate(talk)
+
+
+def test_what_a_child_said_last_is_heard(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        request = incoming("GET", "/v1/documents/a/b")
+        bench.dispatch.accept(request)
+        primary = bench.last("primary")
+        await bench.until(lambda: primary.heard(Kind.REQUEST))
+        [frame] = primary.heard(Kind.REQUEST)
+        # Its answer and its end are there in the same turn of the loop.
+        content = answer(200, b"last words", server=b"primary", request_id=b"r")
+        primary.say(Kind.ANSWER, content, ident=frame[4], aux=200)
+        primary.kill()
+        os.waitid(os.P_PID, primary.process.pid, os.WEXITED | os.WNOWAIT)
+        await bench.until(lambda: received(request))
+        assert received(request)[0].content == b"last words"
+        assert bench.last("secondary").heard(Kind.REQUEST) == []
+
+    arbitrate(talk)
+
+
+def test_why_it_cannot_boot_is_heard_though_it_ends_at_once(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        starting = asyncio.ensure_future(bench.arbiter.start())
+        member = bench.arbiter.children["store"].member
+        for failures in range(1, 21):
+            await bench.until(lambda: member.state is State.STARTING and bench.last("store").heard(Kind.INIT))
+            store = bench.last("store")
+            store.say(Kind.EVENT, ["cannot-boot", "the file is of a newer version", "start the newer one"])
+            store.kill()
+            os.waitid(os.P_PID, store.process.pid, os.WEXITED | os.WNOWAIT)
+            await bench.fails("store", failures)
+            assert member.reason == "the file is of a newer version (start the newer one)"
+        await bench.up("store")
+        assert member.reason is None
+        await starting
+
+    arbitrate(talk)
+
+
+def test_one_that_ends_before_it_is_ready_says_how_and_is_started_after_a_pause(
+    arbitrate: Arbitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk(bench: Bench) -> None:
+        pauses: list[int] = []
+
+        def pause_s(failures: int, chance: float) -> float:
+            assert 0 <= chance < 1
+            pauses.append(failures)
+            return 0.0
+
+        monkeypatch.setattr(arbiter_module, "pause_s", pause_s)
+        await bench.all_up()
+        bench.last("primary").kill()
+        member = bench.arbiter.children["primary"].member
+        for failures in range(1, 4):
+            await bench.until(lambda: member.state is State.STARTING and bench.last("primary").heard(Kind.INIT))
+            bench.last("primary").kill()
+            await bench.fails("primary", failures)
+            assert member.reason == "ended before it was ready: killed by SIGKILL"
+        assert pauses == [1, 2, 3]
+        await bench.up("primary")
+        assert (member.failures, member.reason, member.restarts) == (0, None, 4)
+
+    arbitrate(talk)
+
+
+def test_a_child_that_closes_its_socket_is_killed(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        primary = bench.last("primary")
+        primary.sock.close()
+        await bench.until(lambda: bench.last("primary") is not primary)
+        assert primary.process.wait(5) == -signal.SIGKILL or primary.process.returncode == 0
+        await bench.up("primary")
+
+    arbitrate(talk)
+
+
+def test_a_start_that_fails_is_tried_again(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        bench.zygotes[0].spawn_failures = 3
+        primary = bench.last("primary")
+        primary.kill()
+        await bench.until(lambda: bench.arbiter.children["primary"].member.failures == 3)
+        assert "could not be started: too much to do" in (bench.arbiter.children["primary"].member.reason or "")
+        await bench.up("primary")
+        assert bench.last("primary") is not primary
+
+    arbitrate(talk)
+
+
+# -- the store
+
+
+def test_a_new_store_gets_the_commits_and_the_workers_forget(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        request = incoming("PUT", "/v1/documents/a/b")
+        bench.dispatch.accept(request)
+        [worker] = [bench.last(slot) for slot in ("primary", "secondary") if bench.dispatch.inflight(slot)]
+        await bench.until(lambda: worker.heard(Kind.REQUEST))
+        worker.say(Kind.COMMIT, b"writes", ident=worker.heard(Kind.REQUEST)[0][4])
+        first = bench.last("store")
+        await bench.until(lambda: first.heard(Kind.COMMIT))
+        stores = len(worker.heard(Kind.STORE))
+        first.kill()
+        await bench.until(lambda: not bench.dispatch.has_store)
+        second = await bench.up("store")
+        await bench.until(lambda: second.heard(Kind.COMMIT))
+        await bench.until(lambda: len(worker.heard(Kind.STORE)) == stores + 1)
+        # On a worker's link the STORE stands before whatever that store's answers lead to.
+        second.say(Kind.RESULT, [200, 1, None, None, b'{"commit":1'], ident=second.heard(Kind.COMMIT)[0][4], aux=200)
+        await bench.until(lambda: received(request))
+        assert received(request)[0].status == 200
+        assert len(worker.heard(Kind.REQUEST)) == 1
+
+    arbitrate(talk)
+
+
+def test_notices_go_to_every_worker_that_is_up(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        bench.last("store").say(Kind.NOTICE, ["a/b"])
+        for slot in ("primary", "secondary"):
+            fake = bench.last(slot)
+            await bench.hears(fake, Kind.NOTICE)
+            assert unpack(fake.heard(Kind.NOTICE)[0][5]) == ["a/b"]
+        assert bench.last("replayer").heard(Kind.NOTICE) == []
+
+    arbitrate(talk)
+
+
+def test_events_are_kept_for_status(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        assert bench.arbiter.queue == FIGURES
+        bench.last("store").say(Kind.EVENT, ["queue", {"running_s": 7}])
+        bench.last("replayer").say(Kind.EVENT, ["upstream", "primary", {"breaker": "OPEN"}])
+        await bench.until(lambda: bench.arbiter.upstreams)
+        await bench.until(lambda: bench.arbiter.queue == {"running_s": 7})
+        assert bench.arbiter.upstreams == {"primary": {"breaker": "OPEN"}}
+
+    arbitrate(talk)
+
+
+# -- calls
+
+
+def test_a_call_goes_to_the_store_and_its_reply_back(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        replayer, store = bench.last("replayer"), bench.last("store")
+        for ident in (5, 6):
+            replayer.say(Kind.CALL, ["open", "primary"], ident=ident, aux=Role.STORE)
+        await bench.until(lambda: len(store.heard(Kind.CALL)) == 2)
+        calls = store.heard(Kind.CALL)
+        assert len({frame[4] for frame in calls}) == 2
+        for frame in calls[::-1]:
+            store.say(Kind.REPLY, [frame[4]], ident=frame[4])
+            store.say(Kind.REPLY, ["again"], ident=frame[4])
+        await bench.until(lambda: len(replayer.heard(Kind.REPLY)) == 2)
+        assert {frame[4]: unpack(frame[5]) for frame in replayer.heard(Kind.REPLY)} == {
+            ident: [frame[4]] for ident, frame in zip((5, 6), calls, strict=True)
+        }
+
+    arbitrate(talk)
+
+
+def test_calls_fail_while_there_is_no_store(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        replayer = bench.last("replayer")
+        replayer.say(Kind.CALL, ["next", "primary"], ident=5, aux=Role.STORE)
+        await bench.until(lambda: bench.last("store").heard(Kind.CALL))
+        bench.last("store").kill()
+        await bench.until(lambda: replayer.heard(Kind.REPLY))
+        replayer.say(Kind.CALL, ["next", "primary"], ident=6, aux=Role.STORE)
+        replayer.say(Kind.CALL, ["next", "primary"], ident=7, aux=99)
+        await bench.until(lambda: len(replayer.heard(Kind.REPLY)) == 3)
+        for frame in replayer.heard(Kind.REPLY):
+            assert frame[2] == 1
+            assert Problem.from_wire(unpack(frame[5])).kind == "unavailable"
+
+    arbitrate(talk)
+
+
+# -- the zygote
+
+
+def test_a_zygote_that_ends_is_replaced(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        bench.zygote_failures = 2
+        bench.zygotes[0].process.kill()
+        await bench.until(lambda: len(bench.zygotes) == 2)
+        await bench.until(lambda: bench.arbiter.zygote_pid == bench.zygotes[1].pid)
+        assert bench.arbiter.zygote_restarts == 1
+        # Nobody was disturbed, and whoever ends now is started by the new one.
+        assert len(bench.fakes) == 4
+        bench.last("primary").kill()
+        await bench.up("primary")
+
+    arbitrate(talk)
+
+
+def test_who_ends_while_there_is_no_zygote_is_started_by_the_next(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        bench.zygotes_may_start.clear()
+        bench.zygotes[0].process.kill()
+        await bench.until(lambda: bench.arbiter.zygote_pid is None)
+        for slot in ("primary", "secondary", "store", "replayer"):
+            bench.last(slot).kill()
+        await bench.until(lambda: {child.member.state for child in bench.arbiter.children.values()} == {State.DOWN})
+        bench.zygotes_may_start.set()
+        for slot in ("store", "primary", "secondary", "replayer"):
+            await bench.up(slot)
+            # One each: not one for the end and one for the new zygote.
+            assert len([fake for fake in bench.fakes if fake.slot == slot]) == 2
+
+    arbitrate(talk)
+
+
+# -- figures
+
+
+def test_pings_bring_figures(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        bench.arbiter.ping()
+        primary = bench.last("primary")
+        await bench.until(lambda: primary.heard(Kind.PING))
+        child = bench.arbiter.children["primary"]
+        before_ms = child.latency_ms
+        assert before_ms is None
+        primary.say(Kind.PONG, {"hits": 3}, ident=primary.heard(Kind.PING)[0][4])
+        await bench.until(lambda: child.figures)
+        assert child.figures == {"hits": 3}
+        assert child.latency_ms is not None
+        assert 0 <= child.latency_ms < 5000
+        primary.say(Kind.PONG, b"", ident=1)
+        await asyncio.sleep(0.01)
+        assert child.figures == {"hits": 3}
+
+    arbitrate(talk)
+
+
+def test_who_is_not_up_is_not_pinged(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        starting = asyncio.ensure_future(bench.arbiter.start())
+        await bench.until(lambda: bench.fakes and bench.last("store").heard(Kind.INIT))
+        bench.arbiter.ping()
+        await asyncio.sleep(0.01)
+        # Behind an INIT comes nothing until the HELLO.
+        assert [frame[0] for frame in bench.last("store").heard()] == [Kind.INIT]
+        await bench.up("store")
+        await starting
+
+    arbitrate(talk)
+
+
+# -- stopping
+
+
+def test_stop_ends_the_store_last(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        loop = asyncio.get_running_loop()
+        stopping = asyncio.ensure_future(bench.arbiter.stop(loop.time() + 5))
+        others = [bench.last(slot) for slot in ("primary", "secondary", "replayer")]
+        for fake in others:
+            await bench.hears(fake, Kind.STOP)
+        assert not bench.last("store").heard(Kind.STOP)
+        for fake in others:
+            fake.kill()
+        await bench.until(lambda: bench.last("store").heard(Kind.STOP))
+        bench.last("store").kill()
+        await stopping
+        assert {child.member.state for child in bench.arbiter.children.values()} == {State.STOPPED}
+        assert bench.arbiter.zygote_pid is None
+        assert len(bench.fakes) == 4
+
+    arbitrate(talk)
+
+
+def test_who_does_not_stop_is_killed(arbitrate: Arbitrate, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        monkeypatch.setattr(arbiter_module, "KILL_AFTER_S", 0.05)
+        began_s = asyncio.get_running_loop().time()
+        stopping = asyncio.ensure_future(bench.arbiter.stop(began_s + 5))
+        # Processes that sleep on: their sockets go with them.
+        for fake in bench.fakes:
+            fake.sock.close()
+        await stopping
+        assert asyncio.get_running_loop().time() - began_s < 3
+        assert {child.member.state for child in bench.arbiter.children.values()} == {State.STOPPED}
+
+    arbitrate(talk)
+
+
+def test_a_stop_before_the_hello_is_not_lost(arbitrate: Arbitrate) -> None:
+    async def talk(bench: Bench) -> None:
+        starting = asyncio.ensure_future(bench.arbiter.start())
+        await bench.until(lambda: bench.fakes and bench.last("store").heard(Kind.INIT))
+        store = bench.last("store")
+        starting.cancel()
+        stopping = asyncio.ensure_future(bench.arbiter.stop(asyncio.get_running_loop().time() + 5))
+        await bench.until(lambda: store.heard(Kind.STOP))
+        store.hello()
+        await bench.until(lambda: len(store.heard(Kind.STOP)) == 2)
+        store.kill()
+        await stopping
+        assert not bench.dispatch.has_store
+
+    arbitrate(talk)
+
+
+@pytest.mark.parametrize(
+    ("servers", "slots"),
+    [
+        ({}, ["store", "primary", "secondary", "replayer"]),
+        (
+            {"primary": {"workers": 3}, "secondary": {"workers": 2}},
+            ["store", "primary", "primary-2", "primary-3", "secondary", "secondary-2", "replayer"],
+        ),
+    ],
+)
+def test_slots(arbitrate: Arbitrate, servers: dict[str, Any], slots: list[str]) -> None:
+    async def talk(bench: Bench) -> None:
+        children = bench.arbiter.children
+        assert list(children) == slots
+        for slot, child in children.items():
+            if child.member.role == "worker":
+                assert child.server is not None
+                assert child.name == slot.split("-")[0]
+                assert (child.server.slot, child.server.weight, child.server.priority) == (
+                    slot,
+                    70 if child.name == "primary" else 30,
+                    1 if child.name == "primary" else 2,
+                )
+
+    arbitrate(talk, {"servers": servers})

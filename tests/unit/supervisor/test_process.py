@@ -1,0 +1,97 @@
+"""prctl(2), in processes of its own."""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+
+import pytest
+
+from deora.supervisor import process
+
+# The parent starts a child that ties its life to it, and says the child's id once that is done.
+PARENT = """
+import os, signal, subprocess, sys, time
+code = (
+    "import sys; from deora.supervisor.process import die_with; die_with(int(sys.argv[1]));"
+    "print(1, flush=True); sys.stdin.read()"
+)
+child = subprocess.Popen([sys.executable, "-c", code, str(os.getpid())], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+sys.stdin.read()
+"""
+
+SUBREAPER = """
+import os
+from deora.supervisor.process import become_subreaper
+become_subreaper()
+read_end, write_end = os.pipe()
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.close(write_end)
+        os.read(read_end, 1)
+        os._exit(7)
+    os._exit(0)
+os.close(read_end)
+assert os.wait()[1] == 0
+os.close(write_end)
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+
+
+def run(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False, timeout=20
+    )
+
+
+def test_a_child_dies_with_its_parent() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        child = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+        parent.wait()
+        # A pidfd is readable once its process has ended; the child's is not ours to wait for.
+        poll = process_ended(child)
+        os.close(child)
+    assert poll
+
+
+def process_ended(pidfd: int, timeout_s: float = 5) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
+
+
+def test_whoever_has_another_parent_ends() -> None:
+    code = "from deora.supervisor.process import die_with; die_with(1, wait_s=0.01); print('lives')"
+    # Its parent is this process, which is not process 1.
+    ended = run(code)
+    assert (ended.returncode, ended.stdout) == (1, "")
+
+
+def test_orphans_become_the_subreapers_children() -> None:
+    ended = run(SUBREAPER)
+    assert (ended.returncode, ended.stdout) == (0, "7\n"), ended.stderr
+
+
+def test_a_name_is_cut_to_what_the_system_keeps() -> None:
+    code = """
+from pathlib import Path
+from deora.supervisor.process import name_process
+for name in ("deora", "deora:secondary-12"):
+    name_process(name)
+    print(Path("/proc/self/comm").read_text(), end="")
+"""
+    ended = run(code)
+    assert ended.stdout.splitlines() == ["deora", "deora:secondary"], ended.stderr
+
+
+def test_a_refusal_of_the_system_is_an_error() -> None:
+    with pytest.raises(OSError, match="prctl"):
+        process._prctl(-1, 0)
