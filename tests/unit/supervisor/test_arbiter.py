@@ -44,7 +44,7 @@ class Fake:
         self.sock.sendall(encode(kind, ident, body, aux=aux, generation=self.generation))
 
     def hello(self) -> None:
-        self.say(Kind.HELLO, {"figures": FIGURES})
+        self.say(Kind.HELLO, {"figures": FIGURES, "disk": {"disk_free": 1}})
 
     @property
     def init(self) -> dict[str, Any]:
