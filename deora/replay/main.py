@@ -127,9 +127,11 @@ def run(sock: socket.socket, init: dict[str, Any]) -> int:
         try:
             replayer = Replayer(config, data)
         except ConfigError as error:
-            link = await Link.open(sock, lambda *_: None, lambda _: None)
+            sent = asyncio.Event()
+            link = await Link.open(sock, lambda *_: None, lambda _: sent.set())
             link.send(encode(Kind.EVENT, 0, pack(["cannot-boot", error.problems[0], error.hint])))
-            await asyncio.sleep(0.1)
+            link.close()
+            await sent.wait()
             return EXIT_CANNOT_BOOT
         await replayer.serve(sock, init["generation"])
         return 0

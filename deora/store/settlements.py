@@ -76,7 +76,7 @@ class Settlements:
             raise Problem(
                 "conflict",
                 f"entry {entry_id} is older than other writes to {', '.join(later[:3])}",
-                hint='look at the document first; {"force": true} applies the entry after them all the same',
+                hint='look at the document first; {"force": true} sends it all the same, before what still waits',
                 fields={"documents": later},
             )
         # What has come into its queues within this transaction must be in the file before its place is looked for.

@@ -30,14 +30,13 @@ def name_process(name: str) -> None:
     _prctl(_PR_SET_NAME, name.encode()[:15])
 
 
-def die_with(parent: int, *, wait_s: float = 2.0) -> None:
-    """Ties this process's life to `parent`, which must be, or within `wait_s` become, its parent process.
+def die_with(parent: int, *, after: int | None = None) -> None:
+    """Ties this process's life to `parent`, which is its parent process, or is once the process `after` has ended.
 
     PR_SET_PDEATHSIG must be set after the re-parenting, else it fires when the middle process ends; and the parent may
     die before it is set, hence the second look. Exits where the parent has gone.
     """
-    deadline_s = time.monotonic() + wait_s
-    while os.getppid() != parent and time.monotonic() < deadline_s:
+    while os.getppid() == after:
         time.sleep(0.0002)
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:

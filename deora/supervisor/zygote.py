@@ -68,6 +68,7 @@ def _spawn(control: socket.socket, descriptor: int, slot: str, supervisor: int) 
     read_end, write_end = os.pipe()
     middle = os.fork()
     if middle == 0:
+        middle = os.getpid()
         child = os.fork()
         if child != 0:
             os.write(write_end, child.to_bytes(_PID_BYTES, "little"))
@@ -75,7 +76,7 @@ def _spawn(control: socket.socket, descriptor: int, slot: str, supervisor: int) 
         os.close(read_end)
         os.close(write_end)
         control.close()
-        _become(slot, descriptor, supervisor)
+        _become(slot, descriptor, supervisor, middle)
     os.close(write_end)
     pid = int.from_bytes(os.read(read_end, _PID_BYTES), "little")
     os.close(read_end)
@@ -83,11 +84,11 @@ def _spawn(control: socket.socket, descriptor: int, slot: str, supervisor: int) 
     return pid
 
 
-def _become(slot: str, descriptor: int, supervisor: int) -> None:
+def _become(slot: str, descriptor: int, supervisor: int, middle: int) -> None:
     """The child: never returns into the zygote's loop."""
     code = 1
     try:
-        die_with(supervisor)
+        die_with(supervisor, after=middle)
         name_process(f"deora:{slot}")
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         random.seed()

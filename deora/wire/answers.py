@@ -69,7 +69,7 @@ def problem_answer(
         headers += b"Retry-After: %d\r\n" % problem.retry_after_s
     if problem.status == 401:
         headers += b"WWW-Authenticate: Bearer\r\n"
-    if problem.status == 405:
+    if "allow" in problem.fields:
         headers += b"Allow: %b\r\n" % problem.fields["allow"].encode()
     return answer(
         problem.status,

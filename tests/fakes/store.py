@@ -1,4 +1,4 @@
-"""The store without its process: a real `Service` on a real file, spoken to in encoded frames as the supervisor does."""
+"""The store without its process: a real `Service` on a real file, spoken to in frames as the supervisor does."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -172,10 +172,13 @@ class Lives(RuleBasedStateMachine):
         dead = [entry.id for entry in self.model.entries if entry.state == "dead"]
         ident = data.draw(st.sampled_from([*dead, *dead, *dead, self.model.entries[-1].id, 999]))
         if operation == "drop":
-            self._operate(("drop", ident), lambda: self.model.drop(ident), now)
+            self._drop(ident, now)
         else:
             force = operation == "force"
             self._operate(("retry", ident, force), lambda: self._retried(ident, force), now)
+
+    def _drop(self, ident: int, now: bool) -> None:
+        self._operate(("drop", ident), lambda: self.model.drop(ident), now)
 
     def _retried(self, ident: int, force: bool) -> Verdict:
         verdict = self.model.retry(ident, force=force)
@@ -420,7 +423,8 @@ class Lives(RuleBasedStateMachine):
 
     def _settled_inflight(self) -> None:
         """Which entries are in flight is the store's to say; that it is right is checked batch by batch."""
-        members = {ident for (packed,) in self._rows("SELECT members FROM batches") for ident in msgpack.unpackb(packed)}
+        batches = [msgpack.unpackb(packed) for (packed,) in self._rows("SELECT members FROM batches")]
+        members = {ident for batch in batches for ident in batch}
         for entry in self.model.entries:
             if entry.state in LIVE:
                 entry.state = "inflight" if entry.id in members else "pending"
@@ -477,9 +481,10 @@ class Lives(RuleBasedStateMachine):
         """Each commit is there once for each upstream, until an operator drops it."""
         states = {"pending": 0, "inflight": 0, "done": 1, "dead": 2}
         names = dict(self._rows("SELECT id, name FROM upstreams"))
-        stored = {row[0]: (names[row[1]], *row[2:]) for row in self._rows(
-            "SELECT id, upstream, number, commit_no, state FROM entries"
-        )}
+        stored = {
+            row[0]: (names[row[1]], *row[2:])
+            for row in self._rows("SELECT id, upstream, number, commit_no, state FROM entries")
+        }
         assert stored == {
             entry.id: (entry.upstream, entry.number, entry.commit, states[entry.state])
             for entry in self.model.entries
@@ -522,16 +527,14 @@ class Lives(RuleBasedStateMachine):
 
     def _drain(self) -> None:
         self._pause(False, now=True)
-        names: Sequence[str] = list(self.replayers)
-        for name in names:
+        for name in self.replayers:
             while True:
                 self._claim(name, 500, now=True)
                 batch = self.replayers[name].held
                 if batch is not None:
                     self._deliver(name, batch, "applied", now=True)
                 elif self.model.holds and self.model.of(name, *LIVE):
-                    dead = self.model.of(name, "dead")[0].id
-                    self._operate(("drop", dead), lambda dead=dead: self.model.drop(dead), now=True)
+                    self._drop(self.model.of(name, "dead")[0].id, now=True)
                 else:
                     break
 
@@ -556,4 +559,4 @@ def parsed(text: str | None) -> Any:
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=60, stateful_step_count=40)
+TestLives.settings = settings(max_examples=50, stateful_step_count=40)

@@ -27,13 +27,12 @@ def store(tmp_path: Path) -> Iterator[StoreFile]:
 def listed(store: StoreFile, sql: str, *parameters: Any) -> list[dict[str, Any]]:
     """The entries that a statement finds, as JSON."""
     inflight = listing.members(store.rows(listing.BATCHES))
-    return [
-        orjson.loads(orjson.dumps(listing.entry_json(row, inflight))) for row in store.rows(sql, parameters)
-    ]
+    return [orjson.loads(orjson.dumps(listing.entry_json(row, inflight))) for row in store.rows(sql, parameters)]
 
 
 def test_an_entry_shows_what_will_be_sent(store: StoreFile) -> None:
-    store.commit(set_("orders/o1", {"total": 2, "at": {"$timestamp": "2026-01-31T12:00:00Z"}}), priority=7)
+    data = {"at": {"$timestamp": "2026-01-31T12:00:00.000000Z"}, "total": 2}
+    store.commit(set_("orders/o1", data), priority=7)
     assert listed(store, listing.ONE, 1) == [
         {
             "id": 1,
@@ -42,9 +41,7 @@ def test_an_entry_shows_what_will_be_sent(store: StoreFile) -> None:
             "priority": 7,
             "created": "2026-01-31T12:00:00.000000Z",
             "commit": 1,
-            "writes": [
-                {"set": {"path": "orders/o1", "data": {"at": {"$timestamp": "2026-01-31T12:00:00.000000Z"}, "total": 2}}}
-            ],
+            "writes": [{"set": {"path": "orders/o1", "data": data}}],
             "attempts": 0,
             "error": None,
         }

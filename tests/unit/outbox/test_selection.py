@@ -119,7 +119,7 @@ limits_of_a_batch = st.builds(
     max_bytes=st.integers(1, 30),
     urgent_share=st.sampled_from((0.0, 0.5, 0.8, 1.0)),
 )
-dead_letters = st.one_of(
+dead_letters: st.SearchStrategy[dict[int, int]] = st.one_of(
     st.just({}), st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(0, 40), max_size=2)
 )
 

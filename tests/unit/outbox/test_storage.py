@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -16,8 +15,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from deora.errors import Problem
 from deora.outbox.selection import Limits
 from deora.outbox.storage import OVERHEAD_BYTES, Batch, Outbox, Upstream
-from deora.store.identity import Progress
 from deora.store.database import open_writer
+from deora.store.identity import Progress
 from deora.store.settlements import Settlements
 from deora.store.view import Documents
 from tests.fakes.clock import ManualClock
@@ -40,9 +39,7 @@ class Box:
         self.db.execute("BEGIN IMMEDIATE")
         self.outbox = Outbox(self.db, list(self.names), self.batch_ids)
         progress = Progress("epoch", 0, 0, 0)
-        self.settlements = Settlements(
-            Documents(self.db), self.outbox, progress, ManualClock(), dead_holds=False
-        )
+        self.settlements = Settlements(Documents(self.db), self.outbox, progress, ManualClock(), dead_holds=False)
 
     def commit(self) -> None:
         """Ends the step's transaction and begins the next one."""
@@ -370,7 +367,7 @@ def test_nothing_starves_while_urgent_entries_keep_coming(box: Box) -> None:
     """An old entry that is larger than a fifth of a batch has its turn too: every fifth claim goes by age first."""
     [large] = box.enqueue([1], priority=0, writes=9)
     [small] = box.enqueue([2], priority=0)
-    document, waited = 3, {}
+    document, waited = 3, dict[int, int]()
     for claims in range(1, 12):
         for _ in range(12):
             box.enqueue([document], priority=9)
@@ -447,7 +444,7 @@ class Steps(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         """A new process: what was in memory equals what is in the file."""
-        before = {name: upstream for name, upstream in self.box.outbox.upstreams.items()}
+        before = dict(self.box.outbox.upstreams)
         inflight = self.box.outbox.inflight_ids()
         self.box.reopen()
         assert self.box.outbox.inflight_ids() == inflight

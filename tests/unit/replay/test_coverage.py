@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -131,12 +129,11 @@ def test_a_format_of_a_newer_version_is_named() -> None:
 
 
 def test_claims_by_age_begin_before_the_field_is_full() -> None:
-    """A tenth of 1,000,000 entries is urgent and goes first: at the limit one more batch of 500 must still fit."""
-    dice = random.Random(1)
-    coverage = Coverage()
-    waiting = sorted(dice.sample(range(2, 1_000_000), 100_000))
-    for start in range(0, len(waiting), 400):
-        if len(coverage.encode()) > CROWDED_BYTES:
-            break
-        coverage = coverage.with_applied(waiting[start : start + 400])
-    assert CROWDED_BYTES < len(coverage.encode()) < MAX_BYTES
+    """A tenth of 1,000,000 waiting entries is urgent and goes first. Where claims turn to age, one more batch of 500
+    that is under way must still fit, in the worst case each entry of it far from the next."""
+    coverage = Coverage(0, [(number, number) for number in range(10, 1_000_000, 10)][: CROWDED_BYTES // 2 - 2])
+    assert len(coverage.encode()) <= CROWDED_BYTES
+    last = coverage.ranges[-1][1]
+    fuller = coverage.with_applied(range(last + 10**9, last + 501 * 10**9, 10**9))
+    assert len(fuller.ranges) == len(coverage.ranges) + 500
+    assert CROWDED_BYTES < len(fuller.encode()) < MAX_BYTES

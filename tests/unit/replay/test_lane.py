@@ -776,7 +776,7 @@ def count_points(folder: Path) -> int:
 def test_a_crash_between_any_two_steps_loses_and_doubles_nothing(tmp_path: Path, store_too: bool) -> None:
     points = count_points(tmp_path / "whole")
     assert points > 80
-    for crash_at in range(1, points + 1):
+    for crash_at in range(1, points + 1, 2 if store_too else 1):
         bench = LaneBench(tmp_path / f"{crash_at}")
         trouble(bench)
         bench.points.crash_at = crash_at

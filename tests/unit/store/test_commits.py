@@ -42,7 +42,17 @@ def nothing_changed(store: StoreFile, before: list[list[tuple[Any, ...]]]) -> bo
 
 def everything(store: StoreFile) -> list[list[tuple[Any, ...]]]:
     """All rows of all tables but the store's clock."""
-    tables = ["documents", "entries", "heads", "followers", "answers", "requests", "dead_letters", "upstreams", "batches"]
+    tables = [
+        "documents",
+        "entries",
+        "heads",
+        "followers",
+        "answers",
+        "requests",
+        "dead_letters",
+        "upstreams",
+        "batches",
+    ]
     return [store.rows(f"SELECT * FROM {table}") for table in tables] + [
         store.rows("SELECT commit_no, entry_id FROM progress")
     ]
@@ -206,7 +216,9 @@ def test_an_update_of_what_does_not_exist_is_a_404(store: StoreFile) -> None:
 def test_a_refused_commit_leaves_nothing_behind(store: StoreFile, last: Write, status: int) -> None:
     store.commit(set_("a/1", {"n": 1.7e308}))
     before = everything(store)
-    problem = refusal(store.commit(set_("a/3", {}), update("a/1", {"x": 1}), delete("a/1"), set_("a/1", {"n": 1.7e308}), last))
+    problem = refusal(
+        store.commit(set_("a/3", {}), update("a/1", {"x": 1}), delete("a/1"), set_("a/1", {"n": 1.7e308}), last)
+    )
     assert (problem.status, problem.fields["write"]) == (status, 4)
     assert nothing_changed(store, before)
     # Nor in memory, for the next one of the same group.
@@ -220,9 +232,7 @@ def test_a_refused_commit_leaves_nothing_behind(store: StoreFile, last: Write, s
 
 def test_writes_of_one_commit_see_each_other(store: StoreFile) -> None:
     store.commit(set_("a/1", {"n": 1}))
-    answer = store.commit(
-        delete("a/1"), create("a/1", {"n": 5}), update("a/1", {"n": {"$increment": 1}}), single=False
-    )
+    answer = store.commit(delete("a/1"), create("a/1", {"n": 5}), update("a/1", {"n": {"$increment": 1}}), single=False)
     assert answer.status == 200
     assert store.view("a/1") == {"n": 6}
     assert store.column("a/1", "pending") == 2

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -16,7 +16,6 @@ from deora.store import main
 from deora.store.database import open_writer
 from deora.store.service import Service
 from deora.wire.frames import Decoder, Frame, Kind, encode, unpack
-from deora.wire.link import BlockingLink
 from tests.fakes.clock import ManualClock
 from tests.fakes.store import encode_commit, set_
 
@@ -115,7 +114,7 @@ def test_a_store_whose_commit_failed_ends_without_an_answer(
 ) -> None:
     """Nobody knows whether it is durable; the next store will."""
 
-    def fail(service: Service, frames: list[Frame]) -> bytes:
+    def fail(_service: Service, _frames: list[Frame]) -> bytes:
         error = sqlite3.OperationalError("disk I/O error")
         error.sqlite_errorcode = sqlite3.SQLITE_IOERR
         raise error
@@ -131,7 +130,7 @@ def test_a_store_whose_commit_failed_ends_without_an_answer(
 def test_a_store_that_finds_the_disk_full_lives_on(
     start: Callable[[], Process], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(service: Service, frames: list[Frame]) -> bytes:
+    def fail(_service: Service, _frames: list[Frame]) -> bytes:
         error = sqlite3.OperationalError("database or disk is full")
         error.sqlite_errorcode = sqlite3.SQLITE_FULL
         raise error
@@ -200,11 +199,8 @@ class Script:
 
 def run_loop(script: Script) -> list[str]:
     """What the loop does until its arrivals end."""
-    link: Any = script
-    service: Any = script
-    assert isinstance(link, Script)
-    assert BlockingLink.receive is not None
-    assert main._loop(link, service, script.clock) == 0
+    link_and_service = cast("Any", script)
+    assert main._loop(link_and_service, link_and_service, script.clock) == 0
     return script.log
 
 

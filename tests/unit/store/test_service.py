@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -445,12 +444,10 @@ def test_a_group_that_finds_the_disk_full_is_refused_and_forgotten(store: StoreF
     store.db.execute("PRAGMA max_page_count = 100000")
     assert store.commit(set_("a/2", {"n": 1})).commit == 2
     assert store.view("a/2") == {"n": 1}
-    assert [state for state in store.states().values()] == [0, 0]
+    assert list(store.states().values()) == [0, 0]
 
 
-
-
-def test_a_service_lives_without_a_folder(tmp_path: Path) -> None:
+def test_a_service_lives_without_a_folder() -> None:
     """An in-memory store has no disk of its own to speak of."""
     db = sqlite3.connect(":memory:", isolation_level=None)
     migrate(db)

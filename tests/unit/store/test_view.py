@@ -21,7 +21,7 @@ def db() -> Iterator[sqlite3.Connection]:
     connection.close()
 
 
-def stored(db: sqlite3.Connection, documents: Documents, path: str, view: bytes | None, *, pending: int = 1) -> Document:
+def stored(documents: Documents, path: str, view: bytes | None, *, pending: int = 1) -> Document:
     """A row, as the first commit of a document leaves it."""
     document = documents.create(path)
     document.show(view, "e-1", 1, 100)
@@ -76,7 +76,7 @@ def test_a_document_of_which_upstream_is_not_known_has_no_base() -> None:
 
 def test_a_document_comes_back_as_it_was_written(db: sqlite3.Connection) -> None:
     documents = Documents(db)
-    written = stored(db, documents, "a/b/c/d", b'{"n":1}')
+    written = stored(documents, "a/b/c/d", b'{"n":1}')
     assert written == Document(1, "a/b/c", "d", "e-1", 1, 100, 100, 1, 0, Base.NONE, b'{"n":1}', None)
     assert documents.get("a/b") is None
     assert Documents(db).get("a/b/c/d") == written
@@ -85,7 +85,7 @@ def test_a_document_comes_back_as_it_was_written(db: sqlite3.Connection) -> None
 
 def test_within_a_transaction_a_document_is_one_object(db: sqlite3.Connection) -> None:
     documents = Documents(db)
-    stored(db, documents, "a/1", b"{}")
+    stored(documents, "a/1", b"{}")
     first = one(documents, "a/1")
     assert documents.get_ids([1]) == [first]
     assert documents.get_ids([1])[0] is first
@@ -96,7 +96,7 @@ def test_within_a_transaction_a_document_is_one_object(db: sqlite3.Connection) -
 def test_documents_are_read_in_advance_in_any_number(db: sqlite3.Connection) -> None:
     documents = Documents(db)
     for number in range(40):
-        stored(db, documents, f"a/{number}", b"{}")
+        stored(documents, f"a/{number}", b"{}")
     wanted = [f"a/{number}" for number in range(0, 80, 2)]
     found = documents.preload(wanted)
     assert {document.path for document in found} == {f"a/{number}" for number in range(0, 40, 2)}
@@ -115,7 +115,7 @@ def test_a_document_that_was_not_there_is_looked_for_again_in_the_next_transacti
     assert documents.get("a/1") is None
     documents.flush()
     Documents(db).preload([])
-    stored(db, Documents(db), "a/1", b"{}")
+    stored(Documents(db), "a/1", b"{}")
     assert documents.get("a/1") is not None
 
 
@@ -124,19 +124,19 @@ def test_a_row_that_is_made_and_not_used_is_not_written(db: sqlite3.Connection) 
     documents.create("a/1")
     documents.flush()
     assert documents.get("a/1") is None
-    assert stored(db, documents, "a/2", b"{}").id == 2
+    assert stored(documents, "a/2", b"{}").id == 2
 
 
 def test_ids_go_on_after_a_restart(db: sqlite3.Connection) -> None:
-    stored(db, Documents(db), "a/1", b"{}")
-    assert stored(db, Documents(db), "a/2", b"{}").id == 2
+    stored(Documents(db), "a/1", b"{}")
+    assert stored(Documents(db), "a/2", b"{}").id == 2
 
 
 def test_settling_the_last_entry_brings_a_document_in_step(db: sqlite3.Connection) -> None:
     documents = Documents(db)
-    stored(db, documents, "a/1", b"{}", pending=2)
-    stored(db, documents, "a/2", b"{}", pending=2)
-    stored(db, documents, "a/3", b"{}", pending=1)
+    stored(documents, "a/1", b"{}", pending=2)
+    stored(documents, "a/2", b"{}", pending=2)
+    stored(documents, "a/3", b"{}", pending=1)
     in_hand = one(documents, "a/3")
     paths, rest = documents.settle({1: 2, 2: 1, 3: 1})
     assert (paths, sorted(rest)) == (["a/1"], [2, 3])
@@ -148,7 +148,7 @@ def test_settling_the_last_entry_brings_a_document_in_step(db: sqlite3.Connectio
 
 def test_a_document_with_a_dead_entry_is_not_in_step(db: sqlite3.Connection) -> None:
     documents = Documents(db)
-    document = one(documents, stored(db, documents, "a/1", b"{}").path)
+    document = one(documents, stored(documents, "a/1", b"{}").path)
     document.dead = 1
     documents.changed("a/1", document)
     documents.flush()
@@ -157,7 +157,7 @@ def test_a_document_with_a_dead_entry_is_not_in_step(db: sqlite3.Connection) -> 
 
 def test_a_document_in_step_stores_its_text_once(db: sqlite3.Connection) -> None:
     documents = Documents(db)
-    document = one(documents, stored(db, documents, "a/1", b"{}").path)
+    document = one(documents, stored(documents, "a/1", b"{}").path)
     document.base, document.base_state = b"{}", Base.HELD
     documents.in_step(document)
     documents.flush()
@@ -166,8 +166,11 @@ def test_a_document_in_step_stores_its_text_once(db: sqlite3.Connection) -> None
 
 def test_only_rows_of_documents_that_are_gone_for_everybody_are_swept(db: sqlite3.Connection) -> None:
     documents = Documents(db)
-    for path, view, pending in (("a/1", None, 0), ("a/2", b"{}", 0), ("a/3", None, 1), ("a/4", None, 0), ("a/5", None, 0)):
-        stored(db, documents, path, view, pending=pending)
+    stored(documents, "a/1", None, pending=0)
+    stored(documents, "a/2", b"{}", pending=0)
+    stored(documents, "a/3", None, pending=1)
+    stored(documents, "a/4", None, pending=0)
+    stored(documents, "a/5", None, pending=0)
     db.execute("INSERT INTO heads VALUES (4 * 4 + 1, 1, 9, 5, 5, 1, 1, 0)")
     db.execute("INSERT INTO dead_letters VALUES (4 * 5 + 3, 8, 0)")
     assert documents.sweep(10) == 1

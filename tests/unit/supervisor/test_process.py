@@ -69,7 +69,7 @@ def process_ended(pidfd: int, timeout_s: float = 5) -> bool:
 
 
 def test_whoever_has_another_parent_ends() -> None:
-    code = "from deora.supervisor.process import die_with; die_with(1, wait_s=0.01); print('lives')"
+    code = "from deora.supervisor.process import die_with; die_with(1); print('lives')"
     # Its parent is this process, which is not process 1.
     ended = run(code)
     assert (ended.returncode, ended.stdout) == (1, "")
@@ -95,3 +95,28 @@ for name in ("deora", "deora:secondary-12"):
 def test_a_refusal_of_the_system_is_an_error() -> None:
     with pytest.raises(OSError, match="prctl"):
         process._prctl(-1, 0)
+
+
+def test_it_waits_for_the_process_in_between() -> None:
+    code = """
+import os
+from deora.supervisor.process import become_subreaper, die_with
+become_subreaper()
+read_end, write_end = os.pipe()
+parent = os.getpid()
+if os.fork() == 0:
+    middle = os.getpid()
+    if os.fork() == 0:
+        os.close(write_end)
+        die_with(parent, after=middle)
+        os._exit(7)
+    os.close(write_end)
+    os.read(read_end, 1)  # until the parent lets it go
+    os._exit(0)
+os.close(read_end)
+os.close(write_end)
+assert os.wait()[1] == 0
+print(os.waitstatus_to_exitcode(os.wait()[1]))
+"""
+    ended = run(code)
+    assert (ended.returncode, ended.stdout) == (0, "7\n"), ended.stderr

@@ -1,0 +1,166 @@
+"""What the figures mean."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from deora.observe.health import (
+    LOW_DISK_BYTES,
+    ProcessState,
+    Snapshot,
+    UpstreamState,
+    WorkerState,
+    alerts,
+    api_health,
+    detailed,
+    health,
+    status_document,
+    verdict,
+)
+
+QUEUE: dict[str, Any] = {
+    "pending": 3,
+    "inflight": 1,
+    "dead": 0,
+    "oldest_s": 4,
+    "in_per_s": 1.0,
+    "out_per_s": 2.0,
+    "drain_eta_s": 4.0,
+    "paused": False,
+    "by_priority": {"5": 4},
+    "accepted": 9,
+}
+
+
+def worker(role: str, state: str = "up", reason: str | None = None) -> WorkerState:
+    return WorkerState(role, role, 7, state, 1.0, 0, 0.5, 1000, 2.0, 3.0, 0, 0.2, reason)
+
+
+def process(name: str, state: str = "up", reason: str | None = None) -> ProcessState:
+    return ProcessState(name, 8, state, 1.0, 0, 1000, 0.3, reason)
+
+
+def upstream(state: str = "up", breaker: str = "CLOSED", error: str | None = None) -> UpstreamState:
+    return UpstreamState("primary", "sqlite", "sqlite", state, breaker, 0, 5, 1.5, 4, 4, error)
+
+
+WELL = Snapshot(
+    version="1",
+    node="n",
+    server_id="bar",
+    pid=1,
+    timestamp="2026-12-01T20:00:00Z",
+    uptime_s=12.34,
+    workers=[worker("primary"), worker("secondary")],
+    processes=[process("store"), process("replayer"), process("zygote")],
+    upstreams=[upstream()],
+    queue=QUEUE,
+    disk_free_bytes=LOW_DISK_BYTES,
+    disk_total_bytes=2 * LOW_DISK_BYTES,
+    memory_available_bytes=1 << 30,
+)
+ONE_WORKER_OUT = replace(WELL, workers=[worker("primary", "delayed", "no disk"), worker("secondary")])
+NO_WORKER = replace(WELL, workers=[worker("primary", "delayed"), worker("secondary", "starting")])
+NO_STORE = replace(WELL, processes=[process("store", "down"), process("replayer"), process("zygote")])
+BREAKER_OPEN = replace(WELL, upstreams=[upstream("down", "OPEN", "refused")])
+STOPPED = replace(WELL, upstreams=[upstream("stopped", error="a cloned box")])
+
+
+@pytest.mark.parametrize(
+    ("snapshot", "status", "code"),
+    [
+        (WELL, "healthy", 200),
+        (ONE_WORKER_OUT, "degraded", 200),
+        (NO_WORKER, "down", 503),
+        (NO_STORE, "degraded", 200),
+        (BREAKER_OPEN, "degraded", 200),
+        (STOPPED, "degraded", 200),
+    ],
+)
+def test_verdicts(snapshot: Snapshot, status: str, code: int) -> None:
+    assert verdict(snapshot) == status
+    assert health(snapshot)[0] == code
+    assert api_health(snapshot)[0] == code
+    assert detailed(snapshot)[0] == (200 if status == "healthy" else 503)
+
+
+def test_the_members_of_health() -> None:
+    assert health(WELL)[1] == {
+        "status": "healthy",
+        "timestamp": "2026-12-01T20:00:00Z",
+        "serverId": "bar",
+        "uptime": 12.3,
+        "services": {"primary": True, "secondary": True, "store": True, "replayer": True, "sqlite": True},
+        "batchWriterLeader": True,
+    }
+    members = health(ONE_WORKER_OUT)[1]
+    assert members["services"]["primary"] is False
+    assert members["reasons"] == {"primary": "no disk"}
+    assert health(BREAKER_OPEN)[1]["services"]["sqlite"] is False
+
+
+def test_a_low_disk_and_a_wrong_clock_are_unhealthy_in_detail() -> None:
+    poor = replace(WELL, disk_free_bytes=LOW_DISK_BYTES - 1, timestamp="1970-01-01T00:00:05Z")
+    code, members = detailed(poor)
+    assert (code, members["status"]) == (503, "degraded")
+    assert [check["name"] for check in members["checks"] if not check["healthy"]] == ["disk", "clock"]
+    assert {alert["name"] for alert in alerts(poor)} == {"disk-low", "clock-wrong"}
+
+
+def test_alerts() -> None:
+    assert alerts(WELL) == []
+    assert [alert["name"] for alert in alerts(ONE_WORKER_OUT)] == ["process-down"]
+    assert "no disk" in alerts(ONE_WORKER_OUT)[0]["detail"]
+    assert [alert["name"] for alert in alerts(BREAKER_OPEN)] == ["breaker-open"]
+    assert [alert["name"] for alert in alerts(STOPPED)] == ["upstream-stopped"]
+    assert [alert["name"] for alert in alerts(replace(WELL, queue={**QUEUE, "dead": 2}))] == ["dead-letters"]
+
+
+def test_the_members_of_status() -> None:
+    members = status_document(ONE_WORKER_OUT)
+    assert list(members["workers"][0]) == [
+        "slot",
+        "role",
+        "pid",
+        "state",
+        "uptime_s",
+        "restarts",
+        "cpu_percent",
+        "memory_bytes",
+        "requests_per_s",
+        "p99_ms",
+        "inflight",
+        "reason",
+    ]
+    assert list(members["processes"][0]) == ["name", "pid", "state", "uptime_s", "restarts", "memory_bytes"]
+    assert list(members["queue"]) == [
+        "pending",
+        "inflight",
+        "dead",
+        "oldest_s",
+        "in_per_s",
+        "out_per_s",
+        "drain_eta_s",
+        "paused",
+    ]
+    assert members["supervisor"] == {"pid": 1, "uptime_s": 12.3}
+
+
+def test_the_members_of_api_health() -> None:
+    assert api_health(BREAKER_OPEN)[1] == {
+        "ok": True,
+        "status": "degraded",
+        "database": {
+            "connected": False,
+            "totalConnections": 0,
+            "idleConnections": 0,
+            "activeConnections": 0,
+            "waitingQueue": 4,
+            "status": "down",
+        },
+        "circuitBreaker": {"state": "OPEN", "failureCount": 0, "threshold": 5},
+        "uptime": 12.3,
+    }
