@@ -29,6 +29,8 @@ _TONES: Final[dict[str, Tone]] = {
     "paused": "warn",
     "half_open": "warn",
     "down": "bad",
+    "stopped": "bad",
+    "unauthorised": "bad",
     "open": "bad",
     "dead": "bad",
     "error": "bad",

@@ -53,9 +53,9 @@ class Tls(Section):
 class Limits(Section):
     """What one client may ask of this box."""
 
-    body: int = size("A larger body is a 413.", default=4 * MIB, minimum=KIB, maximum=64 * MIB)
-    headers: int = size("Larger headers are a 431.", default=16 * KIB, minimum=KIB, maximum=MIB)
-    target: int = size("A longer request target is a 414.", default=8 * KIB, minimum=256, maximum=64 * KIB)
+    body: int = size("A larger body is a 413.", default=4 * MIB, minimum=KIB, maximum=32 * MIB)
+    headers: int = size("Larger headers are a 431.", default=16 * KIB, minimum=KIB, maximum=32 * KIB)
+    target: int = size("A longer request target is a 414.", default=8 * KIB, minimum=256, maximum=16 * KIB)
     header_timeout_s: float = number("The headers must be here within this.", default=10, minimum=0.1, maximum=600)
     connections_per_address: int = integer("Connections of one address.", default=200, minimum=1, maximum=100_000)
     streams: int = integer("Change streams in all.", default=200, minimum=0, maximum=100_000)

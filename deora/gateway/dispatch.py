@@ -17,7 +17,6 @@ import logging
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Final
 from urllib.parse import quote
@@ -26,6 +25,7 @@ import orjson
 
 from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
+from deora.gateway.requests import SUPERVISOR, Patience, Request, Worker
 from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
@@ -36,43 +36,6 @@ _log = logging.getLogger("deora.gateway")
 
 FLAG_RESENT: Final = 1
 RUN_SHIFT: Final = 32
-SUPERVISOR: Final = b"supervisor"
-
-
-@dataclass(slots=True)
-class Worker:
-    """A worker that is up. `held` are the requests that it has, in the order in which they were sent."""
-
-    slot: str
-    role: bytes
-    generation: int
-    link: Link
-    held: dict[int, Request] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class Request:
-    """A request on its way. `commit` is the body of its COMMIT once its worker has answered with one."""
-
-    id: int
-    incoming: Incoming
-    request_id: bytes
-    started_s: float
-    server: bytes = SUPERVISOR
-    slot: str = "supervisor"
-    deaths: int = 0
-    commit: bytes | None = None
-    wait_s: int = 0
-    deadline_s: float = 0.0
-    result: list[Any] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a request may take in all, and how many workers it may end."""
-
-    request_timeout_s: float
-    max_retries: int
 
 
 Local = Callable[[Incoming], tuple[int, bytes, bytes] | bytes | None]
@@ -101,6 +64,7 @@ class Dispatch:
         # Run and count together name a request for ever: a later supervisor must not reuse what a store remembers.
         self.run = int.from_bytes(os.urandom(4), "big") & 0x7FFF_FFFF
         self._ids = count(1)
+        self._stopping = False
         self._at_store: dict[int, Request] = {}
         self._waiting: deque[Request] = deque()
         self._awaiting: dict[int, list[Request]] = {}
@@ -135,6 +99,7 @@ class Dispatch:
 
     def accept(self, incoming: Incoming) -> None:
         """See `gateway.server.Front`."""
+        incoming.close = incoming.close or self._stopping
         number = next(self._ids)
         ident = self.run << RUN_SHIFT | number
         request_id = incoming.fields.get(b"x-request-id")
@@ -182,7 +147,6 @@ class Dispatch:
             self._waiting.append(request)
             return
         worker = self._workers[slot]
-        worker.held[request.id] = request
         request.server = worker.role
         request.slot = slot
         incoming = request.incoming
@@ -200,6 +164,7 @@ class Dispatch:
                 generation=worker.generation,
             )
         )
+        worker.held[request.id] = request
 
     def _to_store(self, request: Request, *, resent: bool = False) -> None:
         assert request.commit is not None
@@ -240,8 +205,9 @@ class Dispatch:
         if isinstance(parts, dict):
             self._reply_json(request, status, parts)
         elif request.wait_s:
-            request.deadline_s = self._now_s() + request.wait_s
-            request.result = parts
+            if not request.result:
+                request.deadline_s = self._now_s() + request.wait_s
+                request.result = parts
             self._awaiting.setdefault(parts[1], []).append(request)
         else:
             self._reply_write(request, parts, b"pending")
@@ -282,7 +248,7 @@ class Dispatch:
                         "worker-lost",
                         f"{request.deaths} workers ended while they held the request"
                         f" {request.incoming.method.decode()} {request.incoming.target.decode('latin-1')}",
-                        hint="the log says how they ended; do not repeat the request as it is",
+                        hint="one of the requests that they held ended them, perhaps this one: see the log first",
                         fields={"requestId": request.request_id.decode()},
                     ),
                 )
@@ -292,12 +258,27 @@ class Dispatch:
     def store_up(self, link: Link) -> None:
         """A store said HELLO: what the last one may not have committed is sent to it, and it judges by the keys."""
         self._store = link
-        for request in list(self._at_store.values()):
+        awaiting, self._awaiting = self._awaiting, {}
+        # The new store does not know who waits for upstream: it is asked again, and says what it knows.
+        again = [*self._at_store.values(), *(request for requests in awaiting.values() for request in requests)]
+        for request in again:
             self._to_store(request, resent=True)
 
     def store_lost(self) -> None:
         """The store ended. Its commits wait for the next one."""
         self._store = None
+
+    def end_waits(self) -> None:
+        """Answers those who wait for upstream with what is known: their writes are durable, and pending."""
+        awaiting, self._awaiting = self._awaiting, {}
+        for requests in awaiting.values():
+            for request in requests:
+                self._end_wait(request, applied=False)
+
+    def stop(self) -> None:
+        """From now on each answer is the last of its connection, and says so."""
+        self._stopping = True
+        self.end_waits()
 
     # -- time
 
@@ -315,22 +296,26 @@ class Dispatch:
         late_here = [request for request in self._waiting if request.started_s < oldest_s]
         for request in late_here:
             self._waiting.remove(request)
-            self._refuse(request, self._late("no worker is up"))
-        for request in [request for request in self._at_store.values() if request.started_s < oldest_s]:
-            del self._at_store[request.id]
-            self._refuse(request, self._late("the store has not confirmed the write"))
+            self._refuse_late(request, "no worker is up")
+        for request in list(self._at_store.values()):
+            if request.result and request.deadline_s <= now_s:
+                del self._at_store[request.id]
+                self._end_wait(request, applied=False)
+            elif not request.result and request.started_s < oldest_s:
+                del self._at_store[request.id]
+                self._refuse_late(request, "the store has not confirmed the write")
         for worker in self._workers.values():
             for request in [request for request in worker.held.values() if request.started_s < oldest_s]:
                 del worker.held[request.id]
-                self._refuse(request, self._late("the worker has not answered"))
+                self._refuse_late(request, "the worker has not answered")
 
-    def _late(self, reason: str) -> Problem:
-        return Problem(
-            "unavailable",
-            f"{reason} within {self._patience.request_timeout_s:g} s",
-            hint="repeat the request with the same Idempotency-Key: if it took effect, you get its first answer",
-            retry_after_s=2,
-        )
+    def _refuse_late(self, request: Request, reason: str) -> None:
+        hint = "repeat the request with the same Idempotency-Key: if it took effect, you get its first answer"
+        if request.commit is not None and b"idempotency-key" not in request.incoming.fields:
+            hint = "it had no Idempotency-Key and may yet take effect: read before you repeat it, and send a key then"
+        late = f"{reason} within {self._patience.request_timeout_s:g} s"
+        request.server = SUPERVISOR
+        self._refuse(request, Problem("unavailable", late, hint=hint, retry_after_s=2))
 
     # -- answers out
 

@@ -23,6 +23,7 @@ import httptools
 
 from deora.errors import Problem
 from deora.gateway.access import Access, Scope
+from deora.gateway.hosts import Names
 from deora.gateway.http import FORWARDED, METHODS, add_field, check_request_id, check_target, check_version
 from deora.wire.answers import problem_answer
 
@@ -156,6 +157,8 @@ class Connection(asyncio.Protocol):
         self.in_head = True
         self._authorization: bytes | None = None
         self._hosts = 0
+        self._host = b"localhost"
+        self._origin: bytes | None = None
         self._expects = False
         self._chunked = False
         self._length = 0
@@ -175,6 +178,9 @@ class Connection(asyncio.Protocol):
             add_field(self._fields, name, value)
         elif name == b"host":
             self._hosts += 1
+            self._host = value
+        elif name == b"origin":
+            self._origin = value
         elif name == b"authorization":
             if self._authorization is not None:
                 raise Problem("bad-request", "the header authorization stands in the request more than once")
@@ -225,6 +231,8 @@ class Connection(asyncio.Protocol):
                     f"the method {method.decode()} is not known here",
                     fields={"allow": "GET, HEAD, POST, PUT, PATCH, DELETE"},
                 )
+            if self._server.names is not None:
+                self._server.names.check(self._host, self._origin)
             scope, token = self._server.access.grant_of(self._authorization)
             if token:
                 # Idempotency keys are kept for each token apart.
@@ -366,12 +374,14 @@ class Server:
         access: Access,
         next_id: Callable[[], bytes],
         now_s: Callable[[], float] = time.monotonic,
+        names: Names | None = None,
     ) -> None:
         self.front = front
         self.limits = limits
         self.access = access
         self.next_id = next_id
         self.now_s = now_s
+        self.names = names
         self.connections: set[Connection] = set()
 
     def __call__(self) -> Connection:

@@ -97,7 +97,7 @@ def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]
 
 def services(snapshot: Snapshot) -> dict[str, bool]:
     """Service -> whether it is there. A role is there while one of its workers is; an upstream while its breaker is
-    CLOSED. Upstreams go by their type, since `primary` and `secondary` are the workers' roles."""
+    CLOSED and it takes writes. Upstreams go by their type, since `primary` and `secondary` are the workers' roles."""
     found: dict[str, bool] = {}
     for worker in snapshot.workers:
         found[worker.role] = found.get(worker.role, False) or worker.state == "up"
@@ -105,8 +105,13 @@ def services(snapshot: Snapshot) -> dict[str, bool]:
         if process.name != "zygote":
             found[process.name] = process.state == "up"
     for upstream in snapshot.upstreams:
-        found[upstream.label] = upstream.breaker == "CLOSED" and upstream.state != "stopped"
+        found[upstream.label] = takes_writes(upstream)
     return found
+
+
+def takes_writes(upstream: UpstreamState) -> bool:
+    """Whether an upstream is there, as far as is known. Behind a closed breaker it may refuse us all the same."""
+    return upstream.breaker == "CLOSED" and upstream.state not in ("stopped", "unauthorised")
 
 
 def verdict(snapshot: Snapshot) -> str:
@@ -151,8 +156,7 @@ def detailed(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
         detail = f"{upstream.type}, breaker {upstream.breaker}, {upstream.pending} waiting"
         if upstream.last_error is not None:
             detail += f": {upstream.last_error}"
-        healthy = upstream.breaker == "CLOSED" and upstream.state != "stopped"
-        add(f"upstream-{upstream.name}", healthy, upstream.latency_ms, detail)
+        add(f"upstream-{upstream.name}", takes_writes(upstream), upstream.latency_ms, detail)
     if snapshot.disk_free_bytes is not None:
         free = snapshot.disk_free_bytes
         add("disk", free >= LOW_DISK_BYTES, None, f"{free} bytes free of {snapshot.disk_total_bytes}")
@@ -176,7 +180,7 @@ def api_health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
     """HTTP status and members of `GET /api/health`: the primary upstream, in the words of a database pool."""
     upstream = snapshot.upstreams[0]
     status = verdict(snapshot)
-    connected = upstream.breaker == "CLOSED" and upstream.state == "up"
+    connected = upstream.breaker == "CLOSED" and upstream.state in ("up", "paused")
     active = 1 if connected and snapshot.queue["inflight"] else 0
     members = {
         "ok": status != DOWN,
@@ -241,12 +245,15 @@ def alerts(snapshot: Snapshot) -> list[dict[str, Any]]:
     for upstream in snapshot.upstreams:
         if upstream.state == "stopped":
             add("upstream-stopped", f"{upstream.name}: {upstream.last_error}", "see docs/operations.md")
+        elif upstream.state == "unauthorised":
+            hint = "check its credentials and what they may write; writes wait in the queue, nothing is lost"
+            add("upstream-unauthorised", f"{upstream.name} refuses us: {upstream.last_error}", hint)
         elif upstream.breaker != "CLOSED":
             hint = "writes wait in the queue; it is tried again by itself"
             add("breaker-open", f"{upstream.name} is out: {upstream.last_error}", hint)
     dead = snapshot.queue["dead"]
     if dead:
-        add("dead-letters", f"upstream refused {dead} entries for good", "deora queue ls --state dead")
+        add("dead-letters", f"entries that upstream refused for good: {dead}", "deora queue ls --state dead")
     if snapshot.disk_free_bytes is not None and snapshot.disk_free_bytes < LOW_DISK_BYTES:
         add("disk-low", f"{snapshot.disk_free_bytes} bytes are free", "make room before writes are refused")
     if not _year_is_plausible(snapshot.timestamp):

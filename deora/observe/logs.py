@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 MAX_FIELD_CHARACTERS: Final = 4096
+# Valid in JSON, and yet a line's end or a command to some reader of the file: DEL, the C1 controls, two separators.
+_UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -56,11 +58,11 @@ class JsonLines(logging.Formatter):
         members.update(extras(record))
         if record.exc_info:
             members["exception"] = self.formatException(record.exc_info)[-MAX_FIELD_CHARACTERS:]
-        return json.dumps(members, ensure_ascii=False, default=str)
+        return json.dumps(members, ensure_ascii=False, default=str).translate(_UNSAFE)
 
 
 class ConsoleLines(logging.Formatter):
-    """The same for a person at a terminal; control characters are escaped there too."""
+    """The same for a person at a terminal. What is not printable is escaped; a further line of a text is indented."""
 
     def __init__(self, process: str) -> None:
         super().__init__()
@@ -74,7 +76,7 @@ class ConsoleLines(logging.Formatter):
         line = f"{text}  {more}" if more else text
         if record.exc_info:
             line += " " + self.formatException(record.exc_info)
-        return line.encode("unicode_escape", "backslashreplace").decode().replace("\\n", "\n    ")
+        return "\n    ".join(map(_printable, line.split("\n")))
 
 
 class AppendFile(logging.Handler):
@@ -94,7 +96,8 @@ class AppendFile(logging.Handler):
         try:
             self._rotate_if_full()
             os.write(self._descriptor, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
-        except OSError:
+        except Exception:
+            # Whatever one record brings, an argument that its text does not take or a full disk, ends no logging.
             self.handleError(record)
 
     def _rotate_if_full(self) -> None:
@@ -105,22 +108,38 @@ class AppendFile(logging.Handler):
             fcntl.flock(lock, fcntl.LOCK_EX)
             # Another process may have renamed it while this one waited for the lock.
             if self._path.exists() and self._path.stat().st_size >= self._max_bytes:
-                for number in range(self._keep - 1, 0, -1):
-                    older = self._path.with_name(f"{self._path.name}.{number}")
-                    if older.exists():
-                        older.rename(self._path.with_name(f"{self._path.name}.{number + 1}"))
-                self._path.rename(self._path.with_name(f"{self._path.name}.1"))
+                self._shift()
             os.close(self._descriptor)
             self._descriptor = self._open()
+
+    def _shift(self) -> None:
+        if self._keep == 0:
+            self._path.unlink()
+            return
+        for number in range(self._keep - 1, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{number}")
+            if older.exists():
+                older.rename(self._path.with_name(f"{self._path.name}.{number + 1}"))
+        self._path.rename(self._path.with_name(f"{self._path.name}.1"))
 
 
 def extras(record: logging.LogRecord) -> dict[str, Any]:
     """What was given as `extra`, each value cut to MAX_FIELD_CHARACTERS."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, value in vars(record).items():
         if name not in _STANDARD:
-            found[name] = value[:MAX_FIELD_CHARACTERS] if isinstance(value, str) else value
+            found[name] = value
+            if not isinstance(value, int | float | None):
+                text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+                if isinstance(value, str) or len(text) > MAX_FIELD_CHARACTERS:
+                    found[name] = text[:MAX_FIELD_CHARACTERS]
     return found
+
+
+def _printable(text: str) -> str:
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def configure(process: str, config: LoggerConfig, data: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import accumulate
 
-from deora.observe.health import Snapshot, children
+from deora.observe.health import Snapshot, children, takes_writes
 from deora.observe.metrics import BUCKETS_S, Metrics
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
@@ -107,9 +107,9 @@ def _queue(snapshot: Snapshot) -> Iterable[Family]:
     yield (
         "deora_upstream_up",
         "gauge",
-        "Whether an upstream's breaker is closed.",
+        "Whether an upstream's breaker is closed and it takes writes.",
         [
-            ("deora_upstream_up", {"upstream": each.name, "type": each.type}, int(each.breaker == "CLOSED"))
+            ("deora_upstream_up", {"upstream": each.name, "type": each.type}, int(takes_writes(each)))
             for each in snapshot.upstreams
         ],
     )

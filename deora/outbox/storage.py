@@ -119,10 +119,11 @@ class Outbox:
         return {member for row in self._batches.values() for member in row.members}
 
     def state_for(self, upstream: Upstream, commit_no: int) -> State:
-        """What has become of an earlier transaction's commit at an upstream; DONE where its entry has left the queue.
+        """What has become of an earlier commit at an upstream; GONE where its entry was dropped or pruned.
 
         Ids of entries and numbers of commits rise together, so an entry is found without an index of commits.
         """
+        self.flush()
         [(high,)] = self._db.execute("SELECT coalesce(max(id), 0) FROM entries").fetchall()
         low = 0
         while low < high:
@@ -135,7 +136,7 @@ class Outbox:
         for ident, owner, stored, theirs in self._db.execute(SQL["entries_from"], (low,)).fetchall():
             if theirs == commit_no and owner == upstream.id:
                 return state_of(stored, ident in self.inflight_ids())
-        return State.DONE
+        return State.GONE
 
     # -- enqueue
 

@@ -64,6 +64,7 @@ class Service:
         self._settings = settings
         self._clock = clock
         self._new_batch_id = batch_ids
+        self._awaited: set[int] = set()
         self._load()
 
     def _load(self) -> None:
@@ -92,7 +93,6 @@ class Service:
         self._parked: dict[str, tuple[int, Limits]] = {}
         self._put_off: dict[str, float] = {}
         self._paces = {name: pacing.Pace(commits=self.progress.commit_no) for name in settings.upstreams}
-        self._awaited: set[int] = set()
         self._replicated: list[tuple[int, bool]] = []
         self._out: list[bytes] = []
         self._queue_changed = True
@@ -265,7 +265,7 @@ class Service:
         state = State.PENDING
         if commit_no != self.progress.commit_no:
             state = self.outbox.state_for(self.outbox.upstreams[PRIMARY], commit_no)
-        if state in (State.DONE, State.DEAD):
+        if state in (State.DONE, State.DEAD, State.GONE):
             self._out.append(encode(Kind.EVENT, 0, pack(["replicated", [(commit_no, state is State.DONE)]])))
         else:
             self._awaited.add(commit_no)

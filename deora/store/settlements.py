@@ -42,7 +42,7 @@ class Settlements:
                 self._documents.in_step(document)
             else:
                 document.keep_base()
-                document.base = replay_writes(document.base, document.path, payloads[document.id])
+                document.base = replay_writes(document.base, document.path, payloads[document.id], applied=True)
                 document.base_state = Base.HELD
                 self._documents.changed(document.path, document)
             self.notices[document.path] = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
@@ -212,14 +212,17 @@ class Documents:
         return len(ids)
 
 
-def replay_writes(text: bytes | None, path: str, payloads: Iterable[bytes]) -> bytes | None:
+def replay_writes(text: bytes | None, path: str, payloads: Iterable[bytes], *, applied: bool = False) -> bytes | None:
     """`text` after the writes to `path` in these entries, in order.
 
-    A write that does not apply (an update of what is not there) changes nothing: upstream will refuse it too.
+    A write that does not apply (an update of what is not there) changes nothing: upstream will refuse it too. What
+    upstream has `applied` did apply there, whatever is known of its copy here.
     """
     for payload in payloads:
         for write in decode_writes(payload):
             if write.path == path:
+                if applied:
+                    write = replace(write, op="set" if write.op == "create" else write.op, upsert=True)
                 try:
                     text = apply(text, write)
                 except Problem:

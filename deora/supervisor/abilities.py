@@ -6,35 +6,12 @@ named in the log at start-up.
 
 from __future__ import annotations
 
-from typing import Final
-
 from deora import __version__
+from deora.config.abilities import IDLE, REFUSED
 from deora.config.schema import Config, SqliteUpstream, upstreams
 from deora.config.sections import Section, plain
 from deora.errors import StartError
 from deora.gateway.balancer import MODES
-
-_REFUSED: Final = (
-    "security.allowed_hosts",
-    "security.trusted_proxies",
-    "security.require_https",
-    "security.cors",
-    "security.tls",
-    "database.replicate",
-    "loadbalancer.sticky",
-)
-_IDLE: Final = (
-    "servers.max_memory",
-    "servers.drain_timeout_s",
-    "loadbalancer.health_check",
-    "security.rate_limit",
-    "security.limits.connections_per_address",
-    "security.limits.streams",
-    "cache.disk",
-    "cache.redis",
-    "database.sync_interval_s",
-    "operations",
-)
 
 
 def check_abilities(config: Config) -> None:
@@ -51,7 +28,7 @@ def check_abilities(config: Config) -> None:
             f"loadbalancer.json: mode is {mode!r}; DEORA {__version__} has {', '.join(MODES)}",
             hint="choose one of these",
         )
-    refused = changed(config, _REFUSED)
+    refused = changed(config, REFUSED)
     if refused:
         raise StartError(
             f"DEORA {__version__} does not have {', '.join(refused)} yet",
@@ -61,7 +38,7 @@ def check_abilities(config: Config) -> None:
 
 def idle_settings(config: Config) -> list[str]:
     """The settings that were changed and have no effect in this version."""
-    return changed(config, _IDLE)
+    return changed(config, IDLE)
 
 
 def changed(config: Config, keys: tuple[str, ...]) -> list[str]:

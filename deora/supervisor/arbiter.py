@@ -20,7 +20,8 @@ from typing import Any, Final
 from deora.config.schema import Config
 from deora.errors import Problem
 from deora.gateway.balancer import Server
-from deora.gateway.dispatch import Dispatch, Worker
+from deora.gateway.dispatch import Dispatch
+from deora.gateway.requests import Worker
 from deora.supervisor.roster import Event, Member, State, pause_s
 from deora.supervisor.spawn import Zygote
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack

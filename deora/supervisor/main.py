@@ -19,7 +19,9 @@ from deora.config.schema import Config
 from deora.errors import StartError
 from deora.gateway.access import Access
 from deora.gateway.balancer import MODES
-from deora.gateway.dispatch import Dispatch, Patience
+from deora.gateway.dispatch import Dispatch
+from deora.gateway.hosts import Names, own_names
+from deora.gateway.requests import Patience
 from deora.gateway.server import Limits, Server
 from deora.observe.logs import configure
 from deora.observe.metrics import Metrics
@@ -63,15 +65,18 @@ class Supervisor:
         self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready)
         limits = _limits(config)
         access = Access(config.security.tokens)
-        self._clients = Server(self._dispatch, limits, access, self._dispatch.next_request_id)
+        names = Names(config.security.allowed_hosts or {listener.getsockname()[0], *own_names()})
+        self._clients = Server(self._dispatch, limits, access, self._dispatch.next_request_id, names=names)
         # Whoever may open the control socket owns the instance: no token is asked for there.
         self._operators = Server(self._dispatch, limits, Access([]), self._dispatch.next_request_id)
 
     async def serve(self) -> None:
         """Serves until a signal asks it to stop. Raises StartError where it cannot start its children."""
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
+        # A SIGHUP asks for a reload, which this version cannot do; it must not take the venue down.
+        loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: this version cannot reload; use `deora restart`")
         control = await loop.create_unix_server(self._operators, sock=self._control_socket)
         clients = await loop.create_server(self._clients, sock=self._listener)
         sweeping = asyncio.create_task(self._sweep())
@@ -107,6 +112,7 @@ class Supervisor:
 
     async def _finish(self, deadline_s: float) -> None:
         """Lets what was accepted be answered, then ends the connections."""
+        self._dispatch.stop()
         while self._dispatch.open_requests() and self._now_s() < deadline_s:
             self._dispatch.sweep()
             await asyncio.sleep(0.02)

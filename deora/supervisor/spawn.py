@@ -51,8 +51,10 @@ class Zygote:
         zygote = cls(process, ours)
         try:
             await asyncio.wait_for(zygote._expect(), BOOT_S)
-        except (TimeoutError, ConnectionError) as error:
+        except BaseException as error:
             zygote.close()
+            if not isinstance(error, TimeoutError | ConnectionError):
+                raise
             raise StartError(
                 "the zygote, the process that starts all others, did not come up",
                 hint="its own message stands above; check that the installation is complete (`deora version`)",

@@ -53,11 +53,18 @@ def main(descriptor: int) -> int:
     control = socket.socket(fileno=descriptor)
     gc.collect()
     gc.freeze()
+    # A supervisor that is stopped while it starts goes away without a word.
+    with contextlib.suppress(ConnectionError):
+        _serve(control, supervisor)
+    return 0
+
+
+def _serve(control: socket.socket, supervisor: int) -> None:
     control.send(msgpack.packb([os.getpid()]))
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 4096, 1)
         if not message:
-            return 0
+            return
         [slot] = msgpack.unpackb(message)
         pid = _spawn(control, descriptors[0], slot, supervisor)
         os.close(descriptors[0])

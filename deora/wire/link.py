@@ -6,6 +6,7 @@ import asyncio
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from deora.wire.frames import Decoder, Frame
@@ -95,7 +96,11 @@ class BlockingLink:
         """All frames that have arrived, waiting up to `timeout_s` for the first bytes; None when the peer has gone."""
         if not self._poll.poll(max(0.0, timeout_s) * 1000):
             return []
-        data = self._socket.recv(_RECEIVE_BYTES)
+        try:
+            data = self._socket.recv(_RECEIVE_BYTES)
+        except ConnectionError:
+            # The peer has gone with frames of ours unread; the end is the same.
+            return None
         if not data:
             return None
         return self._decoder.feed(data)
@@ -113,8 +118,9 @@ class BlockingLink:
                 return frames[0]
 
     def send(self, data: bytes) -> None:
-        """Sends encoded frames, all of them."""
-        self._socket.sendall(data)
+        """Sends encoded frames, all of them; to a peer that has gone nothing, since `receive` tells of that."""
+        with suppress(ConnectionError):
+            self._socket.sendall(data)
 
     def detach(self) -> socket.socket:
         """The socket itself, for the `Link` of a child that now starts its loop."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from deora.config.schema import Config
 from deora.gateway.balancer import RoundRobin
-from deora.gateway.dispatch import Dispatch, Patience
+from deora.gateway.dispatch import Dispatch
+from deora.gateway.requests import Patience
 from deora.observe.metrics import Metrics
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.roster import State

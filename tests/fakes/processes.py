@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -30,6 +31,14 @@ def has_ended(pidfd: int, timeout_s: float) -> bool:
 def name_of(pid: int) -> str:
     """The name that `ps` shows."""
     return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
+def await_name(pid: int, name: str, timeout_s: float = 5) -> None:
+    """Waits until a process has given itself this name; the system keeps 15 characters of it."""
+    deadline_s = time.monotonic() + timeout_s
+    while name_of(pid) != name[:15]:
+        assert time.monotonic() < deadline_s, f"process {pid} is called {name_of(pid)}, not {name}"
+        os.sched_yield()
 
 
 def parent_of(pid: int) -> int:

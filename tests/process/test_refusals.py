@@ -204,3 +204,14 @@ def test_a_full_queue_refuses_and_keeps(instance: Callable[..., Instance]) -> No
     one.post("/v1/queue:resume")
     one.wait_until_drained(10)
     assert one.request("PUT", "/v1/documents/a/d9", json={}).status == 201
+
+
+def test_a_page_of_elsewhere_cannot_reach_the_box(instance: Callable[..., Instance]) -> None:
+    one = instance()
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}):
+        refused = one.request("POST", "/v1/queue:pause", headers=headers)
+        assert (refused.status, refused.json["type"]) == (403, "urn:deora:problem:forbidden")
+    assert one.get("/v1/queue")["paused"] is False
+    port = one.url.rpartition(":")[2]
+    own = {"Host": f"localhost:{port}", "Origin": f"http://127.0.0.1:{port}"}
+    assert one.request("GET", "/health", headers=own).status == 200

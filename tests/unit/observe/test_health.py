@@ -66,7 +66,15 @@ ONE_WORKER_OUT = replace(WELL, workers=[worker("primary", "delayed", "no disk"),
 NO_WORKER = replace(WELL, workers=[worker("primary", "delayed"), worker("secondary", "starting")])
 NO_STORE = replace(WELL, processes=[process("store", "down"), process("replayer"), process("zygote")])
 BREAKER_OPEN = replace(WELL, upstreams=[upstream("down", "OPEN", "refused")])
+UNAUTHORISED = replace(WELL, upstreams=[upstream("unauthorised", error="the token has expired")])
 STOPPED = replace(WELL, upstreams=[upstream("stopped", error="a cloned box")])
+
+
+HALF_OPEN = replace(WELL, upstreams=[upstream("down", "HALF_OPEN", "no answer")])
+PAUSED = replace(WELL, upstreams=[upstream("paused")])
+NO_REPLAYER = replace(WELL, processes=[process("store"), process("replayer", "down"), process("zygote")])
+NO_ZYGOTE = replace(WELL, processes=[process("store"), process("replayer"), process("zygote", "down")])
+ONE_OF_TWO = replace(WELL, workers=[worker("primary"), worker("primary", "down"), worker("secondary")])
 
 
 @pytest.mark.parametrize(
@@ -78,6 +86,11 @@ STOPPED = replace(WELL, upstreams=[upstream("stopped", error="a cloned box")])
         (NO_STORE, "degraded", 200),
         (BREAKER_OPEN, "degraded", 200),
         (STOPPED, "degraded", 200),
+        (UNAUTHORISED, "degraded", 200),
+        (HALF_OPEN, "degraded", 200),
+        (PAUSED, "healthy", 200),
+        (NO_REPLAYER, "degraded", 200),
+        (ONE_OF_TWO, "degraded", 200),
     ],
 )
 def test_verdicts(snapshot: Snapshot, status: str, code: int) -> None:
@@ -116,6 +129,8 @@ def test_alerts() -> None:
     assert "no disk" in alerts(ONE_WORKER_OUT)[0]["detail"]
     assert [alert["name"] for alert in alerts(BREAKER_OPEN)] == ["breaker-open"]
     assert [alert["name"] for alert in alerts(STOPPED)] == ["upstream-stopped"]
+    [refused] = alerts(UNAUTHORISED)
+    assert (refused["name"], "the token has expired" in refused["detail"]) == ("upstream-unauthorised", True)
     assert [alert["name"] for alert in alerts(replace(WELL, queue={**QUEUE, "dead": 2}))] == ["dead-letters"]
 
 
@@ -164,3 +179,51 @@ def test_the_members_of_api_health() -> None:
         "circuitBreaker": {"state": "OPEN", "failureCount": 0, "threshold": 5},
         "uptime": 12.3,
     }
+
+
+def test_a_role_is_there_while_one_of_its_workers_is() -> None:
+    assert health(ONE_OF_TWO)[1]["services"]["primary"] is True
+    assert health(ONE_WORKER_OUT)[1]["services"]["primary"] is False
+
+
+def test_an_upstream_that_refuses_us_is_out() -> None:
+    for snapshot in (UNAUTHORISED, STOPPED):
+        assert health(snapshot)[1]["services"]["sqlite"] is False
+        [check] = [check for check in detailed(snapshot)[1]["checks"] if check["name"] == "upstream-primary"]
+        assert check["healthy"] is False
+        assert str(snapshot.upstreams[0].last_error) in check["detail"]
+        assert api_health(snapshot)[1]["database"]["connected"] is False
+
+
+@pytest.mark.parametrize(
+    ("timestamp", "plausible"),
+    [
+        ("1970-01-01T00:00:05Z", False),
+        ("2025-12-31T23:59:59Z", False),
+        ("2026-01-01T00:00:00Z", True),
+        ("2038-01-19T03:14:08Z", False),
+    ],
+)
+def test_a_clock_that_cannot_be_right_is_seen(timestamp: str, plausible: bool) -> None:
+    [check] = [check for check in detailed(replace(WELL, timestamp=timestamp))[1]["checks"] if check["name"] == "clock"]
+    assert check["healthy"] is plausible
+
+
+def test_the_zygote_is_no_service_but_is_missed_in_detail() -> None:
+    assert (verdict(NO_ZYGOTE), health(NO_ZYGOTE)[0]) == ("healthy", 200)
+    assert "zygote" not in health(NO_ZYGOTE)[1]["services"]
+    code, members = detailed(NO_ZYGOTE)
+    assert (code, members["status"]) == (503, "degraded")
+    assert [check["name"] for check in members["checks"] if not check["healthy"]] == ["zygote"]
+
+
+def test_what_is_not_known_is_not_checked() -> None:
+    unknown = replace(WELL, disk_free_bytes=None, memory_available_bytes=None)
+    assert {check["name"] for check in detailed(unknown)[1]["checks"]}.isdisjoint({"disk", "memory"})
+
+
+def test_a_batch_under_way_is_an_active_connection() -> None:
+    busy = api_health(WELL)[1]["database"]
+    assert (busy["totalConnections"], busy["activeConnections"], busy["idleConnections"]) == (1, 1, 0)
+    idle = api_health(replace(WELL, queue={**QUEUE, "inflight": 0}))[1]["database"]
+    assert (idle["totalConnections"], idle["activeConnections"], idle["idleConnections"]) == (1, 0, 1)

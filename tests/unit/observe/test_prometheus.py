@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from deora.observe.health import Snapshot, UpstreamState, WorkerState
@@ -65,3 +66,38 @@ def test_a_label_cannot_end_its_quotes() -> None:
 
 def test_names_begin_with_deora() -> None:
     assert all(name.startswith("deora_") for name, _ in samples(SNAPSHOT, Metrics()))
+
+
+@pytest.mark.parametrize(
+    ("state", "breaker", "up"),
+    [("up", "CLOSED", 1), ("paused", "CLOSED", 1), ("down", "CLOSED", 1), ("down", "HALF_OPEN", 0)]
+    + [(state, "CLOSED", 0) for state in ("stopped", "unauthorised")],
+)
+def test_an_upstream_that_refuses_us_is_not_up(state: str, breaker: str, up: int) -> None:
+    snapshot = replace(SNAPSHOT, upstreams=[replace(SNAPSHOT.upstreams[0], state=state, breaker=breaker)])
+    found = samples(snapshot, Metrics())
+    assert found["deora_upstream_up", frozenset({("upstream", "primary"), ("type", "sqlite")})] == up
+
+
+def test_a_histogram_never_falls_and_ends_at_its_count() -> None:
+    metrics = Metrics()
+    for number in range(200):
+        metrics.answered("primary", 200, number / 10)
+    found = samples(SNAPSHOT, metrics)
+    buckets = [
+        (float(dict(labels)["le"]), value)
+        for (name, labels), value in found.items()
+        if name == "deora_request_duration_seconds_bucket"
+    ]
+    counts = [value for _, value in sorted(buckets)]
+    assert counts == sorted(counts)
+    assert counts[-1] == found["deora_request_duration_seconds_count", frozenset({("slot", "primary")})] == 200
+    assert dict(buckets)[0.1] == 2, "a bucket holds what is equal to its bound"
+
+
+def test_each_family_has_its_kind_and_help() -> None:
+    families = list(text_string_to_metric_families(render(SNAPSHOT, Metrics()).decode()))
+    assert len(families) == len({family.name for family in families})
+    for family in families:
+        assert family.type in ("counter", "gauge", "histogram")
+        assert family.documentation

@@ -131,7 +131,7 @@ def test_a_format_of_a_newer_version_is_named() -> None:
 def test_claims_by_age_begin_before_the_field_is_full() -> None:
     """A tenth of 1,000,000 waiting entries is urgent and goes first. Where claims turn to age, one more batch of 500
     that is under way must still fit, in the worst case each entry of it far from the next."""
-    coverage = Coverage(0, [(number, number) for number in range(10, 1_000_000, 10)][: CROWDED_BYTES // 2 - 2])
+    coverage = Coverage(0, [(number, number) for number in range(10, 1_000_000, 10)][: CROWDED_BYTES // 2 - 4])
     assert len(coverage.encode()) <= CROWDED_BYTES
     last = coverage.ranges[-1][1]
     fuller = coverage.with_applied(range(last + 10**9, last + 501 * 10**9, 10**9))

@@ -16,7 +16,8 @@ import uvloop
 from deora.config.schema import Config
 from deora.errors import Problem, StartError
 from deora.gateway.balancer import RoundRobin
-from deora.gateway.dispatch import Dispatch, Patience
+from deora.gateway.dispatch import Dispatch
+from deora.gateway.requests import Patience
 from deora.observe.metrics import Metrics
 from deora.supervisor import arbiter as arbiter_module
 from deora.supervisor.arbiter import Arbiter

@@ -18,7 +18,7 @@ import uvloop
 from deora.errors import StartError
 from deora.supervisor import spawn
 from deora.supervisor.spawn import Zygote, zygote_command
-from tests.fakes.processes import await_end, descriptors_of, has_ended, name_of, parent_of
+from tests.fakes.processes import await_end, await_name, descriptors_of, has_ended, parent_of
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -55,15 +55,10 @@ def test_fifty_children_at_once() -> None:
         children = await asyncio.gather(*(zygote.spawn(f"s-{number}") for number in range(50)))
         assert len({pid for pid, _ in children}) == 50
         # Each answer went to who had asked: the name of the process is the slot.
-        for number, (pid, end) in enumerate(children):
+        for number, (pid, _) in enumerate(children):
+            await_name(pid, f"deora:s-{number}")
             assert parent_of(pid) == os.getpid()
             assert len([to for to in descriptors_of(pid).values() if to.startswith("socket:")]) == 1
-            end.sendall(b"\0")  # not a whole frame: it goes on waiting
-            for _ in range(2000):
-                if name_of(pid) == f"deora:s-{number}":
-                    break
-                await asyncio.sleep(0.001)
-            assert name_of(pid) == f"deora:s-{number}"
         for pid, end in children[::-1]:
             end.close()
             assert await_end(pid) == 1
@@ -150,6 +145,25 @@ def test_a_zygote_that_says_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: P
         asyncio.run(Zygote.start())
     with pytest.raises(ProcessLookupError):
         os.kill(int(said.read_text()), 0)
+
+
+def test_a_start_that_is_given_up_leaves_no_zygote(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    said = tmp_path / "pid"
+    monkeypatch.setattr(spawn, "zygote_command", lambda _: ["sh", "-c", f"echo $$ > {said}; exec sleep 600"])
+
+    async def main() -> None:
+        starting = asyncio.ensure_future(Zygote.start())
+        deadline_s = asyncio.get_running_loop().time() + 5
+        while not said.exists() or not said.read_text().strip():
+            assert asyncio.get_running_loop().time() < deadline_s
+            await asyncio.sleep(0)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(said.read_text()), 0)
+
+    asyncio.run(main())
 
 
 def test_a_frozen_program_is_its_own_zygote(monkeypatch: pytest.MonkeyPatch) -> None:

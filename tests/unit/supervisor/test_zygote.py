@@ -17,7 +17,7 @@ from deora.config.schema import Config
 from deora.supervisor.zygote import MAINS
 from deora.wire.frames import Kind, encode, pack, unpack
 from deora.wire.link import BlockingLink
-from tests.fakes.processes import await_end, descriptors_of, name_of, parent_of
+from tests.fakes.processes import await_end, await_name, descriptors_of, name_of, parent_of
 
 pytestmark = pytest.mark.usefixtures("subreaper")
 
@@ -69,6 +69,16 @@ def test_it_ends_with_its_supervisors_socket(zygote: Spawner) -> None:
     assert zygote.errors.read_text() == ""
 
 
+def test_a_supervisor_that_goes_away_during_the_start_is_no_fault(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, "-m", "deora.supervisor.zygote", str(theirs.fileno())]
+    with subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as process:
+        theirs.close()
+        ours.close()
+        _, errors = process.communicate(timeout=20)
+    assert (process.returncode, errors) == (0, b"")
+
+
 def test_it_is_single_threaded_and_owns_nothing_but_its_socket(zygote: Spawner) -> None:
     pid = zygote.process.pid
     assert name_of(pid) == "deora:zygote"
@@ -80,9 +90,8 @@ def test_it_is_single_threaded_and_owns_nothing_but_its_socket(zygote: Spawner) 
 def test_a_child_is_the_supervisors_and_has_its_own_socket_alone(zygote: Spawner) -> None:
     first, first_end = zygote.spawn("primary")
     second, second_end = zygote.spawn("secondary-12")
-    for pid, name in ((first, "deora:primary"), (second, "deora:secondary")):
-        # It waits for its INIT, and for that it had to find its parent.
-        assert name_of(pid) in (name, "deora:zygote")
+    for pid, name in ((first, "deora:primary"), (second, "deora:secondary-12")):
+        await_name(pid, name)
         assert parent_of(pid) == os.getpid()
         sockets = [to for number, to in descriptors_of(pid).items() if number > 2]
         assert len(sockets) == 1

@@ -53,3 +53,43 @@ def test_headers_that_a_problem_brings() -> None:
     assert b"WWW-Authenticate: Bearer\r\n" in problem_answer(
         Problem("unauthorized", "why"), server=b"s", request_id=b"r"
     )
+
+
+def test_a_refusal_byte_for_byte() -> None:
+    made = problem_answer(
+        Problem("unavailable", "the store is not up", hint="try again", retry_after_s=2, fields={"slot": "primary"}),
+        server=b"supervisor",
+        request_id=b"r-9",
+        headers=b"Vary: Origin\r\n",
+        close=True,
+    )
+    assert made == (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 160\r\n"
+        b"X-Deora-Server: supervisor\r\nX-Request-Id: r-9\r\nVary: Origin\r\nRetry-After: 2\r\nConnection: close\r\n"
+        b'\r\n{"type":"urn:deora:problem:unavailable","title":"The service cannot answer now","status":503,'
+        b'"detail":"the store is not up","hint":"try again","slot":"primary"}'
+    )
+
+
+def test_a_refusal_of_head_has_its_length_and_not_its_content() -> None:
+    whole = problem_answer(Problem("not-found", "why"), server=b"s", request_id=b"r")
+    head, _, content = whole.partition(b"\r\n\r\n")
+    assert problem_answer(Problem("not-found", "why"), server=b"s", request_id=b"r", head=True) == head + b"\r\n\r\n"
+    assert b"Content-Length: %d\r\n" % len(content) in head
+
+
+def test_a_method_that_is_not_allowed_names_those_that_are() -> None:
+    refusal = Problem("method-not-allowed", "PUT is not allowed here", fields={"allow": "GET, HEAD"})
+    assert b"\r\nAllow: GET, HEAD\r\n" in problem_answer(refusal, server=b"s", request_id=b"r")
+
+
+def test_a_full_disk_has_its_own_status() -> None:
+    assert answer(507, b"", server=b"s", request_id=b"r").startswith(b"HTTP/1.1 507 Insufficient Storage\r\n")
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", bytes(range(256)), "\U0001f37d".encode()], ids=len)
+def test_the_length_is_that_of_the_content_in_bytes(content: bytes) -> None:
+    made = answer(200, content, server=b"s", request_id=b"r", content_type=b"application/octet-stream")
+    assert made.endswith(b"\r\n\r\n" + content)
+    assert b"Content-Length: %d\r\n" % len(content) in made
+    assert b"Content-Type: application/octet-stream\r\n" in made

@@ -1,0 +1,30 @@
+"""The keys that the configuration has and this version does not act on yet.
+
+One that protects the venue, or says where its data goes, refuses to start when it is changed: to go on without it would
+be worse. The rest is named in the log at start-up. docs/configuration.md lists both.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+REFUSED: Final = (
+    "security.trusted_proxies",
+    "security.require_https",
+    "security.cors",
+    "security.tls",
+    "database.replicate",
+    "loadbalancer.sticky",
+)
+IDLE: Final = (
+    "servers.max_memory",
+    "servers.drain_timeout_s",
+    "loadbalancer.health_check",
+    "security.rate_limit",
+    "security.limits.connections_per_address",
+    "security.limits.streams",
+    "cache.disk",
+    "cache.redis",
+    "database.sync_interval_s",
+    "operations",
+)
