@@ -97,6 +97,10 @@ class Process:
         except subprocess.TimeoutExpired:
             return None
 
+    def wait_for_end(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Return once it has ended. Raises subprocess.TimeoutExpired."""
+        self._popen.wait(timeout_s)
+
     def stop(self) -> None:
         """End the process and its descendants: by SIGTERM, and by SIGKILL what is left after that."""
         tree = self.tree()

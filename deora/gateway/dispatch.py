@@ -278,6 +278,9 @@ class Dispatch:
     def stop(self) -> None:
         """From now on each answer is the last of its connection, and says so."""
         self._stopping = True
+        awaiting = (request for requests in self._awaiting.values() for request in requests)
+        for request in (*awaiting, *self._at_store.values(), *self._waiting):
+            request.incoming.close = True
         self.end_waits()
 
     # -- time

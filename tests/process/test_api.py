@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -121,3 +123,36 @@ def test_every_page_of_health(instance: Callable[..., Instance]) -> None:
     page = one.request("GET", "/metrics").text
     assert 'deora_requests_total{slot="' in page
     assert one.request("GET", "/health").headers["X-Deora-Server"] == "supervisor"
+
+
+def test_what_upstream_applied_stays_when_a_dead_entry_is_dropped(instance: Callable[..., Instance]) -> None:
+    one = instance()
+    one.request("PUT", "/v1/documents/warm/up", json={}, headers={"Prefer": "wait=10"})
+    db = sqlite3.connect(one.data / "upstream.db", timeout=10)
+    with db:
+        db.execute("INSERT INTO deora_documents VALUES ('a/b', 'a', 'b', '{\"theirs\":1}', 99, '')")
+    db.close()
+    key = {"Idempotency-Key": "k1", "Prefer": "wait=10"}
+    assert one.request("POST", "/v1/documents/a?id=b", json={"ours": 1}, headers=key).status == 202
+    changed = one.request("PATCH", "/v1/documents/a/b", json={"later": 2}, headers={"Prefer": "wait=10"})
+    assert changed.json["replication"] == "done"
+    [entry] = one.get("/v1/queue/entries?state=dead")["entries"]
+    assert one.request("DELETE", f"/v1/queue/entries/{entry['id']}").status == 200
+    assert one.request("GET", "/v1/documents/a/b").json["data"] == {"later": 2}
+    again = one.request("POST", "/v1/documents/a?id=b", json={"ours": 1}, headers=key)
+    assert (again.status, again.json["replication"]) == (202, "pending"), "upstream never had it"
+
+
+def test_a_stop_answers_those_who_wait(instance: Callable[..., Instance]) -> None:
+    one = instance()
+    one.post("/v1/queue:pause")
+    with ThreadPoolExecutor(1) as pool:
+        wait = {"Prefer": "wait=25"}
+        waiting = pool.submit(one.request, "PUT", "/v1/documents/a/b", json={"n": 1}, headers=wait)
+        deadline_s = time.monotonic() + 10
+        while one.get("/v1/queue")["pending"] == 0:
+            assert time.monotonic() < deadline_s
+        assert one.terminate() == 0
+        answer = waiting.result(timeout=1)
+    assert (answer.status, answer.json["replication"]) == (202, "pending")
+    assert answer.headers["Connection"] == "close"

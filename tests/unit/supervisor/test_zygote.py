@@ -69,7 +69,7 @@ def test_it_ends_with_its_supervisors_socket(zygote: Spawner) -> None:
     assert zygote.errors.read_text() == ""
 
 
-def test_a_supervisor_that_goes_away_during_the_start_is_no_fault(tmp_path: Path) -> None:
+def test_a_supervisor_that_goes_away_during_the_start_is_no_fault() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     command = [sys.executable, "-m", "deora.supervisor.zygote", str(theirs.fileno())]
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as process:

@@ -1,0 +1,189 @@
+"""Starts that meet another one, a directory that is not theirs, or a signal on their way."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.instance import PROJECT, Instance
+from bench.processes import free_port
+from tests.process.conftest import is_running
+
+# `deora start` as another user: everything is imported before, since that user may not read this checkout.
+AS_USER = """
+import os, sys
+import deora.supervisor.main, deora.cli.lifecycle
+from deora.cli.main import main
+os.setgroups([])
+os.setgid(int(sys.argv[2]))
+os.setuid(int(sys.argv[1]))
+sys.argv = ["deora", *sys.argv[3:]]
+main()
+"""
+
+
+def launch(data: Path, *more: str) -> subprocess.Popen[str]:
+    """`deora start` in a session of its own, which makes it a process group, too."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "deora", "start", "--data", str(data), "--port", str(free_port()), *more],
+        cwd=PROJECT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def instances_on(data: Path) -> list[psutil.Process]:
+    """Processes that have something of a data directory open."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            files = process.open_files()
+        except psutil.Error:
+            continue
+        if any(file.path.startswith(f"{data}/") for file in files):
+            found.append(process)
+    return found
+
+
+def test_of_two_real_starters_one_serves_and_the_other_names_it(tmp_path: Path) -> None:
+    for number in range(3):
+        data = tmp_path / str(number)
+        starters = [launch(data) for _ in range(2)]
+        deadline_s = time.monotonic() + 20
+        while all(starter.poll() is None for starter in starters):
+            assert time.monotonic() < deadline_s, "two instances run on the same data"
+            time.sleep(0.01)
+        [loser] = [starter for starter in starters if starter.poll() is not None]
+        [winner] = [starter for starter in starters if starter is not loser]
+        _, errors = loser.communicate()
+        assert loser.returncode == 1
+        assert f"another instance runs on {data} (pid {winner.pid})" in errors
+        assert "Traceback" not in errors
+        assert json.loads((data / "deora.lock").read_text())["pid"] == winner.pid
+        winner.send_signal(signal.SIGTERM)
+        winner.communicate(timeout=15)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
+    codes = []
+    for step in range(10):
+        data = tmp_path / str(step)
+        starter = launch(data)
+        time.sleep(0.15 + 0.04 * step)
+        tree = [starter_process(starter), *starter_process(starter).children(recursive=True)]
+        os.killpg(starter.pid, number)  # as a terminal does it
+        asked_s = time.monotonic()
+        _, errors = starter.communicate(timeout=15)
+        assert time.monotonic() - asked_s < 10
+        # Before its handlers stand a signal has its usual effect; from then on the end is a clean one.
+        assert starter.returncode in (0, 1, -number), errors
+        assert "BrokenPipe" not in errors
+        codes.append(starter.returncode)
+        deadline_s = time.monotonic() + 1
+        while any(map(is_running, tree)) or instances_on(data):
+            assert time.monotonic() < deadline_s, "a process is left"
+            time.sleep(0.01)
+    print(codes)
+    assert codes[-1] == 0
+
+
+def starter_process(starter: subprocess.Popen[str]) -> psutil.Process:
+    return psutil.Process(starter.pid)
+
+
+def test_ctrl_c_goes_to_the_whole_group_and_ends_it_cleanly(tmp_path: Path) -> None:
+    one = Instance(tmp_path)
+    try:
+        one.wait_until_ready()
+        one.request("PUT", "/v1/documents/a/b", json={"n": 1})
+        tree = one.tree()
+        os.killpg(one.pid, signal.SIGINT)
+        one.wait_for_end(10)
+        assert one.ended() == 0
+        assert not any(map(is_running, tree))
+        assert "Traceback" not in one.printed()
+        assert "KeyboardInterrupt" not in one.printed()
+        assert not (one.data / "control.sock").exists()
+    finally:
+        one.stop()
+
+
+def test_a_second_signal_changes_nothing(instance: Callable[..., Instance]) -> None:
+    one = instance()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
+        os.kill(one.pid, number)
+    one.wait_for_end(10)
+    assert one.ended() == 0
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
+@pytest.mark.parametrize("mode", [0o755, 0o000])
+def test_a_data_directory_of_another_user(mode: int) -> None:
+    nobody = pwd.getpwnam("nobody")
+    with tempfile.TemporaryDirectory() as folder:
+        data = Path(folder) / "data"
+        data.mkdir()
+        data.chmod(mode)
+        Path(folder).chmod(0o755)
+        arguments = [str(nobody.pw_uid), str(nobody.pw_gid), "start", "--data", str(data), "--port", str(free_port())]
+        ended = subprocess.run(
+            [sys.executable, "-c", AS_USER, *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(PROJECT)},
+            timeout=30,
+        )
+        assert ended.returncode == 1, ended.stderr
+        assert f"the data directory {data} cannot be written to by this user" in ended.stderr
+        assert f"uid {nobody.pw_uid}" in ended.stderr
+        assert "hint: " in ended.stderr
+        assert "Traceback" not in ended.stderr
+        assert list(data.iterdir()) == []
+
+
+def test_a_data_directory_as_deep_as_you_like(tmp_path: Path) -> None:
+    # A Unix socket's path has 107 bytes at most.
+    one = Instance(tmp_path.joinpath(*["a-folder-with-a-long-name"] * 6))
+    try:
+        one.wait_until_ready()
+        assert one.request("PUT", "/v1/documents/a/b", json={}).status == 201
+        shown = subprocess.run(
+            [sys.executable, "-m", "deora", "status", "--json", "--data", str(one.data)],
+            cwd=PROJECT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert json.loads(shown.stdout)["supervisor"]["pid"] == one.pid
+    finally:
+        one.stop()
+
+
+def test_what_a_killed_instance_left_hurts_nobody(instance: Callable[..., Instance]) -> None:
+    one = instance()
+    one.request("PUT", "/v1/documents/a/b", json={"n": 1})
+    for process in one.tree():
+        process.kill()
+    one.wait_for_end()
+    assert (one.data / "control.sock").exists()
+    # The lock file names a stranger now: this very process.
+    (one.data / "deora.lock").write_text(json.dumps({"pid": os.getpid(), "argv": [], "systemd": False}))
+    again = instance(on=one)
+    assert again.request("GET", "/v1/documents/a/b").json["data"] == {"n": 1}
+    assert json.loads((again.data / "deora.lock").read_text())["pid"] == again.pid
