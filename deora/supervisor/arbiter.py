@@ -55,7 +55,6 @@ class Arbiter:
     """Starts, watches and ends the children."""
 
     def __init__(self, config: Config, data: str, dispatch: Dispatch) -> None:
-        self._config = config
         self._wire_config = config.to_wire()
         self._data = data
         self._dispatch = dispatch
@@ -137,6 +136,11 @@ class Arbiter:
         child.figures = {}
         try:
             pid, sock = await self._zygote.spawn(member.slot)
+        except ConnectionError:
+            # The zygote's end, which is not this child's fault: the next zygote starts it.
+            member.move(Event.ENDED)
+            member.move(Event.PAUSED)
+            return
         except OSError as error:
             _log.error("%s could not be started: %s", member.slot, error)
             self._gone(child, f"could not be started: {error}")

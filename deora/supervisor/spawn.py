@@ -109,6 +109,9 @@ class Zygote:
         if not message:
             asyncio.get_running_loop().remove_reader(self._control.fileno())
             self._fail_waiting()
+            # One that has closed its socket is of no use; who watches the pidfd starts another.
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
             return
         [pid] = msgpack.unpackb(message)
         future = self._waiting.popleft()

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Self
 
 from deora.gateway.access import Access, Token
+from deora.gateway.hosts import Names
 from deora.gateway.server import Incoming, Limits, Server
 from deora.wire.answers import answer
 
@@ -39,9 +40,11 @@ class Front:
         request.connection.send(sent, close=request.close)
 
 
-def make_server(front: Front, limits: Limits = LIMITS, tokens: Sequence[Token] = ()) -> Server:
+def make_server(
+    front: Front, limits: Limits = LIMITS, tokens: Sequence[Token] = (), names: Names | None = None
+) -> Server:
     """A server in front of `front`, on the clock of the loop."""
-    return Server(front, limits, Access(tokens), lambda: b"refused", asyncio.get_running_loop().time)
+    return Server(front, limits, Access(tokens), lambda: b"refused", asyncio.get_running_loop().time, names)
 
 
 class Client:

@@ -13,7 +13,7 @@ import pytest
 
 from bench.instance import Instance
 
-HOST = b"Host: venue\r\n"
+HOST = b"Host: localhost\r\n"
 JSON = b"Content-Type: application/json\r\n"
 GET = b"GET %b HTTP/1.1\r\n" + HOST + b"\r\n"
 

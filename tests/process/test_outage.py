@@ -1,4 +1,4 @@
-"""An outage as an operator sees it: upstream is paused, the venue goes on, and all of it arrives in order afterwards."""
+"""An outage as an operator sees it: upstream is paused, the venue goes on, and all arrives in order afterwards."""
 
 from __future__ import annotations
 

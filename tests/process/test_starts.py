@@ -80,10 +80,13 @@ def test_of_two_real_starters_one_serves_and_the_other_names_it(tmp_path: Path) 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(tmp_path: Path, number: int) -> None:
     codes = []
-    for step in range(10):
+    steps = 9
+    for step in range(steps + 1):
         data = tmp_path / str(step)
         starter = launch(data)
-        time.sleep(0.15 + 0.04 * step)
+        deadline_s = time.monotonic() + (0.15 + 0.04 * step if step < steps else 20)
+        while time.monotonic() < deadline_s and not (step == steps and (data / "store.db").exists()):
+            time.sleep(0.005)
         tree = [starter_process(starter), *starter_process(starter).children(recursive=True)]
         os.killpg(starter.pid, number)  # as a terminal does it
         asked_s = time.monotonic()
@@ -98,6 +101,7 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(tmp_path: Pat
             assert time.monotonic() < deadline_s, "a process is left"
             time.sleep(0.01)
     print(codes)
+    # The store's file is there: the supervisor listens to signals, and waits for its first child.
     assert codes[-1] == 0
 
 
@@ -131,13 +135,11 @@ def test_a_second_signal_changes_nothing(instance: Callable[..., Instance]) -> N
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become another user")
-@pytest.mark.parametrize("mode", [0o755, 0o000])
-def test_a_data_directory_of_another_user(mode: int) -> None:
+def test_a_data_directory_of_another_user() -> None:
     nobody = pwd.getpwnam("nobody")
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "data"
         data.mkdir()
-        data.chmod(mode)
         Path(folder).chmod(0o755)
         arguments = [str(nobody.pw_uid), str(nobody.pw_gid), "start", "--data", str(data), "--port", str(free_port())]
         ended = subprocess.run(

@@ -533,6 +533,40 @@ def test_a_wait_outlives_the_store_and_the_worker(bench: Bench) -> None:
     assert only(request).status == 202
 
 
+def test_asking_the_next_store_again_gains_no_time(bench: Bench) -> None:
+    request = waiting(bench)
+    bench.pass_time(3)
+    bench.dispatch.store_lost()
+    [again] = bench.store().take(Kind.COMMIT)
+    bench.result(again)
+    bench.pass_time(1.9)
+    assert not received(request)
+    bench.pass_time(0.1)
+    assert (only(request).status, only(request).json["replication"]) == (202, "pending")
+
+
+def test_the_next_store_may_know_that_upstream_has_it(bench: Bench) -> None:
+    request = waiting(bench)
+    bench.dispatch.store_lost()
+    [again] = bench.store().take(Kind.COMMIT)
+    bench.result(again)
+    bench.dispatch.on_replicated([(7, True)])
+    assert only(request).json["replication"] == "done"
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_a_wait_ends_in_time_though_no_store_comes(bench: Bench) -> None:
+    request = waiting(bench)
+    bench.dispatch.store_lost()
+    store = bench.store()
+    bench.dispatch.store_lost()
+    bench.pass_time(5)
+    # Its write is durable: a late store makes no 503 of it.
+    assert only(request).status == 202
+    bench.result(store.take(Kind.COMMIT)[0])
+    assert only(request)
+
+
 def test_a_wait_may_be_longer_than_a_request_may_take(bench: Bench) -> None:
     request = waiting(bench, wait_s=30)
     bench.pass_time(TIMEOUT_S - 0.5)
@@ -596,6 +630,46 @@ def test_those_that_are_not_late_go_on(bench: Bench) -> None:
     assert late(early)
     assert not received(request)
     assert bench.dispatch.inflight("primary") == 1
+
+
+@pytest.mark.parametrize(("headers", "advice"), [({}, "read before you"), ({"idempotency-key": "k"}, "first answer")])
+def test_what_to_do_after_an_unclear_end(bench: Bench, headers: dict[str, str], advice: str) -> None:
+    bench.up("primary")
+    bench.store()
+    request = bench.accept("PUT", headers=headers)
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame)
+    bench.pass_time(TIMEOUT_S + 1)
+    assert advice in late(request).json["hint"]
+    # It is the supervisor who gives up, not the worker that had done its part.
+    assert late(request).headers["x-deora-server"] == "supervisor"
+
+
+# -- the end
+
+
+def test_a_stop_makes_every_answer_the_last_of_its_connection(bench: Bench) -> None:
+    waits = waiting(bench)
+    stored = bench.accept("PUT")
+    [frame] = bench.asked("primary")
+    bench.commit("primary", frame)
+    bench.down("primary")
+    waits_for_a_worker = bench.accept()
+    bench.dispatch.stop()
+    # Nobody waits for upstream any longer: the write is durable, and that is said.
+    assert (only(waits).status, only(waits).closes) == (202, True)
+    assert only(waits).headers["connection"] == "close"
+    bench.result(frame)
+    assert (only(stored).status, only(stored).closes) == (200, True)
+    bench.up("primary")
+    late_comer = bench.accept()
+    frames = bench.asked("primary")
+    assert all(frame[1] & FLAG_CLOSE for frame in frames)
+    for frame in frames:
+        bench.answer("primary", frame)
+    assert only(waits_for_a_worker).closes
+    assert only(late_comer).closes
+    assert bench.dispatch.open_requests() == 0
 
 
 # -- connections hand on their next request as soon as they have an answer

@@ -11,6 +11,7 @@ import pytest
 from deora.config.schema import Token
 from deora.errors import Problem
 from deora.gateway.access import Scope
+from deora.gateway.hosts import Names
 from deora.gateway.server import LINGER_S, PIPELINE, Incoming, Limits
 from tests.fakes.clock import ManualClock
 from tests.fakes.front import LIMITS, Client, Front, make_server, statuses, turns
@@ -545,6 +546,36 @@ def test_scope_and_name_of_the_token_go_with_the_request_and_the_token_stays(
         [request] = front.accepted
         assert request.scope == scope
         assert request.fields == ({b"token": name} if name else {})
+
+    run(main(), ManualClock())
+
+
+# -- names
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"HTTP/1.1\r\nHost: till.local:3000\r\n", 200),
+        (b"HTTP/1.1\r\nHost: till.local\r\nOrigin: http://till.local\r\n", 200),
+        (b"HTTP/1.1\r\nHost: localhost\r\n", 200),
+        (b"HTTP/1.0\r\n", 200),
+        (b"HTTP/1.1\r\nHost: evil.example\r\n", 403),
+        (b"HTTP/1.1\r\nHost:\r\n", 403),
+        (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: https://evil.example\r\n", 403),
+        (b"HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\n", 403),
+        (b"HTTP/1.0\r\nHost: evil.example\r\n", 403),
+    ],
+)
+def test_who_calls_it_by_another_name_is_refused(head: bytes, status: int) -> None:
+    async def main() -> None:
+        front = Front()
+        async with await Client.connect(make_server(front, names=Names(["till.local"]))) as client:
+            received = await client.ask(b"GET / " + head + b"\r\n")
+        assert statuses(received) == [status]
+        [request] = front.accepted
+        # Nobody is asked for a token under a false name.
+        assert request.scope == (Scope.ADMIN if status == 200 else Scope.NONE)
 
     run(main(), ManualClock())
 

@@ -266,6 +266,7 @@ def test_rotation_by_processes_loses_and_mixes_no_line(tmp_path: Path) -> None:
         assert writer.returncode == 0
     files = [path, *tmp_path.glob("app.log.*")]
     assert len(files) > 10
+    assert all(file.stat().st_size >= 2000 for file in files[1:]), "a file was put away before it was full"
     lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
     assert len(lines) == 800
     for name in ("store", "replayer"):

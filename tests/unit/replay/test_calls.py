@@ -141,6 +141,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_forgotten() -> None:
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.wait({task})
+        assert exchange.calls._waiting == {}
         exchange.reply(exchange.wire.sent[-1][0], True)
         exchange.reply(4711, True)
         assert exchange.calls._waiting == {}

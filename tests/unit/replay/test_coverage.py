@@ -116,6 +116,27 @@ def test_any_bytes_are_an_error_or_their_own_packed_form(damage: bytes) -> None:
     assert coverage.encode() == packed
 
 
+@pytest.mark.parametrize(
+    "packed",
+    [
+        "01",  # nothing behind the version
+        "01 05",  # no number of ranges
+        "01 05 00",  # no number of refused ones
+        "01 05 02 02 00 00",  # fewer ranges than announced
+        "01 05 01 00 00 00",  # a range that begins at the watermark
+        "01 05 01 01 00 00",  # a range beside the watermark
+        "01 05 00 02 03 00",  # a number refused twice
+        "01 05 00 01 00",  # number 0, which no entry has
+        "01 05 00 00 00",  # something behind the end
+        "01 85 00 00 00",  # a number longer than it needs to be
+        "01 05 00 80",  # a number that does not end
+    ],
+)
+def test_what_was_never_packed_is_refused(packed: str) -> None:
+    with pytest.raises(DeoraError):
+        Coverage.decode(bytes.fromhex(packed))
+
+
 def test_damage_is_named_with_what_to_do() -> None:
     with pytest.raises(DeoraError, match="cursor is damaged") as caught:
         Coverage.decode(b"\x01\x05\x09\x01")

@@ -91,8 +91,11 @@ class FakeZygote:
         self.pid = self.process.pid
         self.pidfd = os.pidfd_open(self.pid)
         self.spawn_failures = 0
+        self.is_broken = False
 
     async def spawn(self, slot: str) -> tuple[int, socket.socket]:
+        if self.is_broken:
+            raise ConnectionError("the zygote has ended")
         if self.spawn_failures:
             self.spawn_failures -= 1
             raise BlockingIOError("too much to do")
@@ -514,6 +517,23 @@ def test_who_ends_while_there_is_no_zygote_is_started_by_the_next(arbitrate: Arb
             await bench.up(slot)
             # One each: not one for the end and one for the new zygote.
             assert len([fake for fake in bench.fakes if fake.slot == slot]) == 2
+
+    arbitrate(talk)
+
+
+def test_a_zygote_that_ends_while_it_starts_a_child_costs_that_child_nothing(
+    arbitrate: Arbitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        monkeypatch.setattr(arbiter_module, "pause_s", lambda *_: 1000.0)
+        bench.zygotes[0].is_broken = True
+        bench.last("primary").kill()
+        await bench.until(lambda: bench.state("primary") is State.DOWN)
+        bench.zygotes[0].process.kill()
+        await bench.up("primary")
+        member = bench.arbiter.children["primary"].member
+        assert (member.failures, member.reason) == (0, None)
 
     arbitrate(talk)
 

@@ -225,6 +225,18 @@ def test_answers_go_to_who_asked_also_when_the_zygote_has_too_much_to_do() -> No
     with_false_zygote(talk)
 
 
+def test_a_zygote_that_closes_its_socket_is_ended() -> None:
+    async def talk(zygote: Zygote, control: socket.socket) -> None:
+        asked = asyncio.ensure_future(zygote.spawn("primary"))
+        await asyncio.sleep(0)
+        control.close()
+        with pytest.raises(ConnectionError):
+            await asked
+        assert has_ended(zygote.pidfd, 5)
+
+    with_false_zygote(talk)
+
+
 def test_who_gives_up_takes_nobody_elses_answer() -> None:
     async def talk(zygote: Zygote, control: socket.socket) -> None:
         first, second = (asyncio.ensure_future(zygote.spawn("primary")) for _ in range(2))

@@ -84,6 +84,7 @@ def test_a_large_frame_in_many_small_pieces_is_joined_once() -> None:
     found: list[Frame] = []
     for start in range(0, len(stream), 65536):
         assert not found
+        assert len(decoder._chunks) == start // 65536
         found += decoder.feed(stream[start : start + 65536])
     assert found == [(Kind.REQUEST, 0, 0, 0, 7, body), (Kind.PING, 0, 0, 0, 8, b"")]
 
