@@ -17,6 +17,9 @@ CONTROL_NAME: Final = "control.sock"
 
 def listen_tcp(host: str, port: int) -> socket.socket:
     """A listening socket on host and port. Raises StartError where the address is taken or not ours."""
+    # localhost is loopback, whether or not this box can look the name up (RFC 6761, 6.3).
+    if host.lower() == "localhost":
+        host = "127.0.0.1"
     try:
         [family, kind, protocol, _, address] = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
