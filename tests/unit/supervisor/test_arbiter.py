@@ -195,10 +195,13 @@ def arbitrate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 for fake in bench.fakes:
                     fake.close()
                 for zygote in bench.zygotes:
-                    asyncio.get_running_loop().remove_reader(zygote.pidfd)
                     zygote.process.kill()
+                children = bench.arbiter.children.values()
+                await bench.until(lambda: all(child.pidfd is child.link is None for child in children))
+                await bench.until(lambda: bench.arbiter.zygote_pid is None)
+                for zygote in bench.zygotes:
                     zygote.process.wait()
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0)  # links that were never a child's
 
         monkeypatch.setattr(arbiter_module, "pause_s", lambda *_: 0.0)
         uvloop.run(main())
