@@ -64,6 +64,10 @@ class Instance(Process):
         self.wait_until(lambda: answers(f"{self.url}/health/ready"), timeout_s)
         return time.monotonic() - self.started_at
 
+    def wait_until_whole(self, timeout_s: float = START_TIMEOUT_S) -> None:
+        """Wait until every process of a ready instance is up, not just what one request needs. Raises BenchError."""
+        self.wait_until(lambda: self.get("/health")["status"] == "healthy", timeout_s)
+
     def request(
         self,
         method: str,

@@ -22,6 +22,7 @@ from deora.errors import Problem
 from deora.gateway.balancer import Server
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.requests import Worker
+from deora.supervisor.process import exit_reason, reap_strangers
 from deora.supervisor.roster import Event, Member, State, pause_s
 from deora.supervisor.spawn import Zygote
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
@@ -122,6 +123,7 @@ class Arbiter:
                 failures += 1
                 _log.error("no zygote: %s", error)
                 await asyncio.sleep(pause_s(failures, random.random()))
+        reap_strangers({child.pid for child in self.children.values()} | {self.zygote_pid})
         for child in self.children.values():
             if child.member.state is State.DOWN and not self._stopping:
                 await self._spawn(child)
@@ -286,7 +288,7 @@ class Arbiter:
     def _on_ended(self, child: Child) -> None:
         assert child.pidfd is not None
         asyncio.get_running_loop().remove_reader(child.pidfd)
-        reason = _exit_reason(child.pidfd)
+        reason = exit_reason(child.pidfd)
         os.close(child.pidfd)
         child.pid, child.pidfd = None, None
         # What it sent before its end has been read: uvloop reads sockets before it calls readers of other descriptors.
@@ -386,15 +388,3 @@ def _children(config: Config) -> list[Child]:
             children.append(Child(Member(slot, "worker"), name, Server(slot, role.weight, role.priority)))
     children.append(Child(Member("replayer", "replayer"), "replayer"))
     return children
-
-
-def _exit_reason(pidfd: int) -> str:
-    try:
-        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
-    except ChildProcessError:
-        return "its exit status is not known"
-    if result is None:
-        return "its exit status is not known"
-    if result.si_code == os.CLD_EXITED:
-        return f"exit code {result.si_status}"
-    return f"killed by {signal.Signals(result.si_status).name}"

@@ -1,11 +1,14 @@
-"""The system calls that Python has no name for: prctl(2), by ctypes."""
+"""What the kernel knows of processes: the system calls that Python has no name for, by ctypes, and how one ended."""
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import time
+from collections.abc import Collection
+from pathlib import Path
 from typing import Final
 
 _PR_SET_PDEATHSIG: Final = 1
@@ -41,3 +44,28 @@ def die_with(parent: int, *, after: int | None = None) -> None:
     _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def exit_reason(pidfd: int) -> str:
+    """Reaps a child that has ended, and says how it did."""
+    with contextlib.suppress(ChildProcessError):
+        result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        if result is not None and result.si_code == os.CLD_EXITED:
+            return f"exit code {result.si_status}"
+        if result is not None:
+            known = {number.value: number.name for number in signal.Signals}
+            return f"killed by {known.get(result.si_status, f'signal {result.si_status}')}"
+    return "its exit status is not known"
+
+
+def reap_strangers(known: Collection[int | None]) -> None:
+    """Reaps what has ended of this process's children, but for those that are `known`.
+
+    A zygote that is killed between a fork and its answer leaves us children that nobody was told of.
+    """
+    own = os.getpid()
+    with contextlib.suppress(FileNotFoundError):
+        for pid in map(int, Path(f"/proc/{own}/task/{own}/children").read_text(encoding="ascii").split()):
+            if pid not in known:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(pid, os.WNOHANG)

@@ -14,7 +14,7 @@ from bench.instance import Instance
 
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[Callable[..., Instance]]:
-    """`instance(queue={"max_entries": 10})` starts DEORA with that queue.json and returns it once it is ready.
+    """`instance(queue={"max_entries": 10})` starts DEORA with that queue.json and returns it once all of it is up.
 
     Each has a directory of its own, but `instance(on=old)` takes that of one that has ended. At the end each is
     stopped by SIGTERM and must exit with 0 and leave no process; of one that the test itself has ended, only the latter
@@ -27,6 +27,7 @@ def instance(tmp_path: Path) -> Iterator[Callable[..., Instance]]:
         one = Instance(directory, config)
         started.append(one)
         one.wait_until_ready()
+        one.wait_until_whole()
         return one
 
     try:

@@ -86,6 +86,7 @@ def test_the_others_come_back(instance: Callable[..., Instance], name: str) -> N
             kill(one, name)
             wait_for(lambda before=before: clients.acknowledged > before + 50, "more writes")  # type: ignore[misc]
     assert clients.failed == []
+    assert child(one, name)["restarts"] == 3
     audit(one, clients)
 
 

@@ -41,7 +41,7 @@ from tests.fakes.store import (
     update,
 )
 
-PATHS = ("a/1", "a/2", "b/1", "b/1/c/1")
+PATHS = ("a/1", "a/1", "a/1", "a/2", "b/1", "b/1/c/1")  # mostly one, so that much happens to it
 
 integers = st.integers(-2, 3)
 arrays = st.lists(integers, max_size=2)
@@ -559,4 +559,4 @@ def parsed(text: str | None) -> Any:
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=50, stateful_step_count=40)
+TestLives.settings = settings(max_examples=120, stateful_step_count=40)

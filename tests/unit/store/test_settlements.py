@@ -152,6 +152,17 @@ def test_a_view_without_the_dropped_write_is_worked_out_from_what_is_left(store:
     assert store.column("a/1", "pending") == 3
 
 
+@pytest.mark.parametrize("operation", [("drop", 2), ("retry", 2, False)])
+def test_what_else_is_dead_stays_in_the_view(store: StoreFile, operation: tuple[Any, ...]) -> None:
+    store.commit(update("a/1", {"n": {"$increment": 1}}, upsert=True))
+    store.kill()
+    store.commit(update("a/1", {"n": {"$increment": 10}}, upsert=True))
+    store.kill()
+    assert store.operate(*operation).status == 200
+    assert store.view("a/1") == {"n": 1 if operation[0] == "drop" else 11}
+    assert store.column("a/1", "dead") == 1
+
+
 def test_a_dropped_create_leaves_no_document(store: StoreFile) -> None:
     store.commit(create("a/1", {}))
     dead = store.kill()

@@ -197,7 +197,7 @@ def arbitrate(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
                 for zygote in bench.zygotes:
                     zygote.process.kill()
                 children = bench.arbiter.children.values()
-                await bench.until(lambda: all(child.pidfd is child.link is None for child in children))
+                await bench.until(lambda: all(child.pidfd is None and child.link is None for child in children))
                 await bench.until(lambda: bench.arbiter.zygote_pid is None)
                 for zygote in bench.zygotes:
                     zygote.process.wait()

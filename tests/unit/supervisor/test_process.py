@@ -120,3 +120,50 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
 """
     ended = run(code)
     assert (ended.returncode, ended.stdout) == (0, "7\n"), ended.stderr
+
+
+# -- ends
+
+
+@pytest.mark.parametrize(
+    ("command", "reason"),
+    [
+        ("exit 0", "exit code 0"),
+        ("exit 3", "exit code 3"),
+        ("kill -9 $$", "killed by SIGKILL"),
+        ("kill -15 $$", "killed by SIGTERM"),
+        # A real-time signal has no name.
+        ("kill -40 $$", "killed by signal 40"),
+    ],
+)
+def test_how_a_child_ended(command: str, reason: str) -> None:
+    child = subprocess.Popen(["sh", "-c", command])
+    pidfd = os.pidfd_open(child.pid)
+    assert process_ended(pidfd)
+    assert process.exit_reason(pidfd) == reason
+    # Whoever comes second is not told, and does not fail.
+    assert process.exit_reason(pidfd) == "its exit status is not known"
+    os.close(pidfd)
+    child.wait()
+
+
+def test_strangers_are_reaped_and_others_left_alone() -> None:
+    code = """
+import os, subprocess
+from deora.supervisor.process import reap_strangers
+stranger, known = (subprocess.Popen(["true"]) for _ in range(2))
+alive = subprocess.Popen(["sleep", "60"])
+for child in (stranger, known):
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+reap_strangers({known.pid, None})
+reap_strangers({known.pid, None})
+print(known.wait(), alive.poll())
+try:
+    os.waitpid(stranger.pid, 0)
+except ChildProcessError:
+    print("reaped")
+alive.kill()
+alive.wait()
+"""
+    ended = run(code)
+    assert (ended.returncode, ended.stdout) == (0, "0 None\nreaped\n"), ended.stderr

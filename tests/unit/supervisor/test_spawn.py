@@ -115,8 +115,12 @@ def test_all_children_and_the_zygote_die_with_a_killed_supervisor(tmp_path: Path
         subprocess.Popen([sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE, stderr=errors) as supervisor,
     ):
         assert supervisor.stdout is not None
-        pidfds = [os.pidfd_open(int(pid)) for pid in supervisor.stdout.readline().split()]
-        assert len(pidfds) == 4
+        pids = [int(pid) for pid in supervisor.stdout.readline().split()]
+        pidfds = [os.pidfd_open(pid) for pid in pids]
+        for pid, name in zip(pids, ("zygote", "store", "primary", "secondary"), strict=True):
+            await_name(pid, f"deora:{name}")
+            # One that hangs does not notice that its socket is closed.
+            os.kill(pid, signal.SIGSTOP)
         supervisor.kill()
         supervisor.wait()
         assert all(has_ended(pidfd, 1) for pidfd in pidfds)
