@@ -87,6 +87,43 @@ class Unauthorised:
 Outcome = Applied | Moved | Refused | Unclear | Unauthorised
 
 
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A document as upstream holds it. `data` is canonical JSON text, None where upstream has no such document.
+
+    `mark` is upstream's own mark of the document's last change, opaque, empty where there is no document; marks of one
+    collection sort as text in the order of the changes.
+    """
+
+    path: str
+    data: bytes | None
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one snapshot of upstream holds, or a part of it.
+
+    `seq` is where this lane's cursor stood in that very snapshot (0 where there is none): what the batches up to it did
+    is in the copies, what later ones do is not. `next` goes on behind this page; None where nothing is behind it.
+    """
+
+    seq: int
+    copies: list[Copy]
+    next: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The paths of a part of a collection in order, and where to go on, as in `Page`."""
+
+    paths: list[str]
+    next: str | None = None
+
+
+Failure = Unclear | Unauthorised
+
+
 class Upstream(Protocol):
     """One upstream. Its methods run on the replayer's loop and must not block it."""
 
@@ -95,6 +132,21 @@ class Upstream(Protocol):
 
     async def apply(self, delivery: Delivery) -> Outcome:
         """Applies a batch and moves the cursor, in one transaction."""
+
+    async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
+        """One copy for each path, in their order, all from one snapshot."""
+
+    async def list_documents(self, key: CursorKey, collection: str, after: str | None, limit: int) -> Page | Failure:
+        """Up to `limit` documents of a collection (not of those below it), ordered by id, from behind `after`."""
+
+    async def list_changes(self, key: CursorKey, collection: str, since: str, limit: int) -> Page | Failure:
+        """Up to `limit` documents of a collection whose mark is `since` or later, oldest change first.
+
+        Never one too few: where upstream gives out marks that may become visible late, it begins a little earlier.
+        """
+
+    async def list_names(self, collection: str, after: str | None, limit: int) -> Names | Failure:
+        """Up to `limit` paths of a collection's documents, ordered by id, from behind `after`; cheaper than reading."""
 
     async def close(self) -> None:
         """Lets go of connections and threads."""
