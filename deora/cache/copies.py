@@ -20,8 +20,8 @@ FORMAT: Final = 1
 class CachedCopy:
     """A document as upstream held it at `fetched_us`, by this box's clock (microseconds since 1970 UTC).
 
-    `data` is canonical JSON text; None: upstream had no such document, and `version` is empty. `updated_us` is when this
-    box first saw `data`.
+    `data` is canonical JSON text; None: upstream had no such document, and then `version` is empty. `updated_us` is
+    when this box first saw `data`.
     """
 
     path: str

@@ -70,7 +70,7 @@ class BytesDisk(diskcache.Disk):  # type: ignore[misc]
             raise NotBytes("the cache file holds a key that is no text")
         return key
 
-    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, memoryview]:
+    def store(self, value: Any, read: bool, key: Any = None) -> tuple[int, int, None, memoryview]:  # noqa: ARG002
         """A value on its way in."""
         if read or type(value) is not bytes:
             raise NotBytes(f"a value is bytes, not {type(value).__name__}")

@@ -29,12 +29,11 @@ from deora.gateway.requests import SUPERVISOR, Patience, Request, Worker
 from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
-from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, Frame, Kind, encode, unpack
+from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, FLAG_RESENT, Frame, Kind, encode, unpack
 from deora.wire.link import Link
 
 _log = logging.getLogger("deora.gateway")
 
-FLAG_RESENT: Final = 1
 RUN_SHIFT: Final = 32
 
 

@@ -1,6 +1,6 @@
 """What the store does when no client waits: it lets go of what has been kept long enough, a little at a time.
 
-Everything here is counted in running time (`Progress.running_s`), never by the wall clock.
+Everything here but one is counted in running time (`Progress.running_s`), never by the wall clock.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from deora.clock import Clock
 from deora.outbox.statements import SQL
 from deora.outbox.states import STORED, State
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox
@@ -35,6 +36,8 @@ class Housekeeping:
         *,
         retention_s: int,
         max_bytes: int,
+        tombstones_us: int,
+        clock: Clock,
     ) -> None:
         self._db = db
         self._documents = documents
@@ -42,6 +45,8 @@ class Housekeeping:
         self._progress = progress
         self._retention_s = retention_s
         self._max_bytes = max_bytes
+        self._tombstones_us = tombstones_us
+        self._clock = clock
         self._position: int | None = None
         self._next_pass_s = 0
         self._marks: list[tuple[int, int]] = [(progress.running_s, self._highest_request())]
@@ -49,7 +54,8 @@ class Housekeeping:
     def step(self) -> bool:
         """One small step of each kind, within a transaction. Returns whether there is more to do at once."""
         pruned = self._prune_entries()
-        swept = self._documents.sweep(ROWS_AT_ONCE)
+        # By the wall clock: they outlive the cached copies of their documents, which expire by it.
+        swept = self._documents.sweep(ROWS_AT_ONCE, self._clock.wall_us() - self._tombstones_us)
         answers = self._db.execute(
             "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE running_s <= ? LIMIT ?)",
             (self._progress.running_s - KEPT_ANSWERS_S, ROWS_AT_ONCE),

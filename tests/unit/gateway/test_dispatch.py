@@ -10,12 +10,12 @@ import pytest
 from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.gateway.balancer import Failover, RoundRobin, Server, Weighted
-from deora.gateway.dispatch import FLAG_RESENT, RUN_SHIFT, Dispatch
+from deora.gateway.dispatch import RUN_SHIFT, Dispatch
 from deora.gateway.requests import Patience, Worker
 from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer
-from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, FLAG_SCOPE_MASK, Frame, Kind, pack
+from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, FLAG_RESENT, FLAG_SCOPE_MASK, Frame, Kind, pack
 from tests.fakes.clock import ManualClock
 from tests.fakes.star import KeptConnection, KeptLink, Received, incoming, received
 
