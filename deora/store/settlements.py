@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from deora.clock import Clock
 from deora.errors import Problem
+from deora.outbox.figures import Upstream
 from deora.outbox.heads import decode_heads, document_of, head_id
 from deora.outbox.selection import Entry
 from deora.outbox.statements import SQL
 from deora.outbox.states import Event, State, allowed, state_of
-from deora.outbox.storage import OVERHEAD_BYTES, Outbox, Upstream
+from deora.outbox.storage import OVERHEAD_BYTES, Outbox
 from deora.store.identity import Progress
 from deora.store.view import Base, Document, Documents, replay_writes
 
@@ -79,8 +80,8 @@ class Settlements:
                 hint='look at the document first; {"force": true} sends it all the same, before what still waits',
                 fields={"documents": later},
             )
-        # What has come into its queues within this transaction must be in the file before its place is looked for.
-        self._outbox.flush()
+        # Its queues must be whole before its place in them is looked for.
+        self._outbox.join_all()
         db = self._outbox.database
         upstream.number += 1
         db.execute(SQL["revive"], (upstream.number, entry.id))
@@ -152,7 +153,7 @@ class Settlements:
 
     def _review(self, documents: list[Document]) -> None:
         """Works the views out again from the bases, as one new commit."""
-        self._outbox.flush()
+        self._outbox.join_all()
         self._progress.commit_no += 1
         version, now_us = self._progress.version(), self._clock.wall_us()
         primary = self._outbox.upstreams[PRIMARY]
