@@ -74,8 +74,6 @@ def fill(path: Path, count: int) -> None:
     service.handle([commit(0, "pause", UPSTREAM, True)])
     for first in range(1, count + 1, 500):
         service.handle([put(ident, documents) for ident in range(first, min(first + 500, count + 1))])
-    # The answers to requests without a key are kept for ten minutes; such a backlog takes longer to come about.
-    db.execute("DELETE FROM requests")
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
     if service.outbox.live_entries() != count:
@@ -87,7 +85,7 @@ def put(ident: int, documents: int) -> Frame:
     data = document(SIZE_BYTES)
     write = Write("set", f"bench/d{ident * 7919 % documents}", data)
     priority = 9 if ident % URGENT_EVERY == 0 else 5
-    return commit(ident, "write", None, b"", priority, [write.to_wire()], True, False)
+    return commit(ident, "write", None, b"", priority, pack([write.to_wire()]), True, False)
 
 
 def commit(ident: int, *parts: Any) -> Frame:

@@ -29,7 +29,7 @@ from deora.gateway.requests import SUPERVISOR, Patience, Request, Worker
 from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
-from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, FLAG_RESENT, Frame, Kind, encode, unpack
+from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, FLAG_RESENT, Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
 
 _log = logging.getLogger("deora.gateway")
@@ -257,9 +257,13 @@ class Dispatch:
     def store_up(self, link: Link) -> None:
         """A store said HELLO: what the last one may not have committed is sent to it, and it judges by the keys."""
         self._store = link
+        again = list(self._at_store.values())
         awaiting, self._awaiting = self._awaiting, {}
-        # The new store does not know who waits for upstream: it is asked again, and says what it knows.
-        again = [*self._at_store.values(), *(request for requests in awaiting.values() for request in requests)]
+        for commit, requests in awaiting.items():
+            for request in requests:
+                # Its answer is here; the new store does not know who waits for upstream, and says what it knows of it.
+                request.commit = pack(["await", commit])
+                again.append(request)
         for request in again:
             self._to_store(request, resent=True)
 

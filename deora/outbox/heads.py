@@ -14,7 +14,6 @@ from __future__ import annotations
 import sqlite3
 from dataclasses import dataclass
 
-import msgpack
 import orjson
 
 from deora.outbox.statements import SQL
@@ -32,14 +31,14 @@ def document_of(head: int) -> int:
     return head // UPSTREAMS_AT_MOST
 
 
-def encode_heads(heads: tuple[int, ...]) -> int | bytes:
-    """The queues of an entry as its column holds them."""
-    return heads[0] if len(heads) == 1 else msgpack.packb(heads)
+def encode_heads(heads: tuple[int, ...]) -> int | str:
+    """The queues of an entry as its column holds them: to SQLite's json_each, both forms are a list."""
+    return heads[0] if len(heads) == 1 else orjson.dumps(heads).decode()
 
 
-def decode_heads(stored: int | bytes) -> tuple[int, ...]:
+def decode_heads(stored: int | str) -> tuple[int, ...]:
     """What `encode_heads` stored."""
-    return (stored,) if isinstance(stored, int) else tuple(msgpack.unpackb(stored))
+    return (stored,) if isinstance(stored, int) else tuple(orjson.loads(stored))
 
 
 @dataclass(slots=True)
@@ -94,10 +93,6 @@ class Queues:
         for row in self._db.execute(SQL["heads_of"], (orjson.dumps(missing),)):
             self._heads[row[0]] = Head(*row)
             self._stored.add(row[0])
-
-    def assume_new(self, head: int) -> None:
-        """Says that no row can exist for this queue, since its document is new."""
-        self._heads.setdefault(head, None)
 
     def join(self, heads: tuple[int, ...], upstream: int, entry: int, priority: int) -> None:
         """Puts a new entry, younger than all in these queues, at their ends."""
@@ -170,7 +165,8 @@ class Queues:
         saved: list[tuple[int, ...]] = []
         updated: list[tuple[int, ...]] = []
         deleted: list[tuple[int, ...]] = []
-        for ident in self._changed:
+        # In the order of their pages, each of which is then written once.
+        for ident in sorted(self._changed):
             head = self._heads[ident]
             if head is not None:
                 (updated if ident in self._stored else saved).append(head.row())
@@ -194,7 +190,7 @@ class Queues:
     def write_followers(self) -> None:
         """Writes the entries that joined, so that statements can see them."""
         if self._followers:
-            self._db.executemany(SQL["insert_follower"], self._followers)
+            self._db.executemany(SQL["insert_follower"], sorted(self._followers))
             self._followers.clear()
 
     def _recount(self, head: Head) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgpack
 import orjson
 
 from deora.documents.fields import format_field_path
@@ -26,13 +25,20 @@ DEAD: Final = f"SELECT {_COLUMNS} WHERE e.upstream = ? AND e.state = 2 AND e.id 
 LIVE_OF: Final = f"""SELECT {_COLUMNS} WHERE e.id IN (SELECT value FROM json_each(?)) AND +e.upstream = ?
   AND +e.state = 0 AND e.id > ? ORDER BY e.id LIMIT ?"""
 
-# The entries of one document: those that stand in its queues and its dead ones.
-OF_DOCUMENT: Final = f"""SELECT {_COLUMNS} WHERE e.id > ?4 AND e.id IN (
-  SELECT first FROM heads WHERE id = 4 * (SELECT id FROM documents WHERE collection = ?1 AND name = ?2) + ?3
-  UNION ALL SELECT entry FROM followers
-    WHERE head = 4 * (SELECT id FROM documents WHERE collection = ?1 AND name = ?2) + ?3
-  UNION ALL SELECT entry FROM dead_letters
-    WHERE head = 4 * (SELECT id FROM documents WHERE collection = ?1 AND name = ?2) + ?3)
+# The entries of one document (?1/?2) for one upstream (?3): those in its queue, its dead ones, and those of the tail
+# and of batches that were taken from it. Only these last are looked into.
+OF_DOCUMENT: Final = f"""WITH queue (id) AS (
+    SELECT 4 * id + ?3 FROM documents WHERE collection = ?1 AND name = ?2),
+  unqueued (id, heads) AS (
+    SELECT id, heads FROM entries INDEXED BY entries_live
+      WHERE upstream = ?3 AND state = 0 AND id > (SELECT joined FROM upstreams WHERE id = ?3)
+    UNION ALL SELECT entries.id, heads FROM batches, json_each(members) AS m JOIN entries ON entries.id = m.value
+      WHERE batches.joined = 0 AND state = 0)
+  SELECT {_COLUMNS} WHERE e.id > ?4 AND e.id IN (
+    SELECT first FROM heads WHERE id = (SELECT id FROM queue)
+    UNION SELECT entry FROM followers WHERE head = (SELECT id FROM queue)
+    UNION SELECT entry FROM dead_letters WHERE head = (SELECT id FROM queue)
+    UNION SELECT unqueued.id FROM unqueued JOIN json_each(unqueued.heads) AS h ON h.value = (SELECT id FROM queue))
   ORDER BY e.id LIMIT ?5"""
 
 LISTED: Final = (State.PENDING, State.INFLIGHT, State.DEAD)
@@ -47,7 +53,7 @@ def stored_state(row: Sequence[Any]) -> int:
 
 def members(rows: Sequence[Sequence[Any]]) -> set[int]:
     """The entries that are inflight, from the rows of BATCHES."""
-    return {ident for row in rows for ident in msgpack.unpackb(row[0])}
+    return {ident for row in rows for ident in orjson.loads(row[0])}
 
 
 def row_state(row: Sequence[Any], inflight: set[int]) -> State:

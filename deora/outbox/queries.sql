@@ -1,14 +1,15 @@
 -- The outbox's statements, by name. Parameters are bound by name where there are several of a kind.
 
 -- name: upstream_rows
-SELECT id, name, paused, seq, batch_id, number, pending, dead, done, live_bytes, done_bytes, by_priority FROM upstreams;
+SELECT id, name, paused, seq, batch_id, number, pending, dead, done, live_bytes, done_bytes, by_priority, joined
+FROM upstreams;
 
 -- name: add_upstream
 INSERT INTO upstreams (id, name) VALUES (?, ?);
 
 -- name: save_upstream
 UPDATE upstreams SET paused = ?, seq = ?, batch_id = ?, number = ?, pending = ?, dead = ?, done = ?,
-  live_bytes = ?, done_bytes = ?, by_priority = ? WHERE id = ?;
+  live_bytes = ?, done_bytes = ?, by_priority = ?, joined = ? WHERE id = ?;
 
 -- name: insert_entry
 INSERT INTO entries (id, upstream, number, state, priority, commit_no, created_us, running_s, writes, attempts, heads, payload)
@@ -62,6 +63,17 @@ SELECT e.id, e.number, e.commit_no, f.priority, e.writes, e.heads, e.payload
 FROM followers AS f CROSS JOIN entries AS e ON e.id = f.entry
 WHERE f.head = ? AND f.entry > ? ORDER BY f.entry LIMIT ?;
 
+-- name: count_tail
+SELECT count(*) FROM entries INDEXED BY entries_live WHERE upstream = ? AND state = 0 AND id > ?;
+
+-- name: tail
+SELECT id, priority, heads FROM entries INDEXED BY entries_live
+WHERE upstream = ? AND state = 0 AND id > ? ORDER BY id;
+
+-- name: tail_entries
+SELECT id, number, commit_no, priority, writes, heads, payload FROM entries INDEXED BY entries_live
+WHERE upstream = ? AND state = 0 AND id > ? ORDER BY id;
+
 -- name: oldest
 SELECT id, number, commit_no, priority, writes, heads, payload FROM entries INDEXED BY entries_live
 WHERE upstream = ? AND state = 0 ORDER BY id;
@@ -74,10 +86,10 @@ SELECT id, number, commit_no, priority, writes, heads, payload FROM entries
 WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id;
 
 -- name: insert_batch
-INSERT INTO batches (id, upstream, position, attempts, members) VALUES (?, ?, ?, ?, ?);
+INSERT INTO batches (id, upstream, position, attempts, joined, members) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: batches
-SELECT id, upstream, position, attempts, members FROM batches ORDER BY upstream, position;
+SELECT id, upstream, position, attempts, joined, members FROM batches ORDER BY upstream, position;
 
 -- name: delete_batch
 DELETE FROM batches WHERE id = ?;

@@ -12,38 +12,18 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final
 
-import msgpack
 import orjson
 
-from deora.outbox.heads import Queues, decode_heads, encode_heads, head_id
+from deora.outbox.figures import Upstream, load_upstreams, save_upstream
+from deora.outbox.heads import Queues, encode_heads, head_id
 from deora.outbox.selection import Entry, Front, Limits, select
 from deora.outbox.statements import SQL
 from deora.outbox.states import State, state_of
+from deora.outbox.tail import TAIL_AT_MOST, entry_of, join_tail, take_tail
 
 # What an entry takes on disk beside its payload: its row's other columns, its place in the index, its queue's row with
 # its index. Measured over 1,000,000 entries of 300 bytes (bench/claim.py prints the file's size).
 OVERHEAD_BYTES: Final = 110
-
-
-@dataclass(slots=True)
-class Upstream:
-    """The outbox's figures of one upstream; `pending` counts inflight entries too."""
-
-    id: int
-    name: str
-    paused: bool
-    seq: int
-    batch_id: str
-    number: int
-    pending: int
-    dead: int
-    done: int
-    live_bytes: int
-    done_bytes: int
-    by_priority: dict[int, int]
-    inflight: int = 0
-    claims: int = 0
-    changed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +37,13 @@ class Batch:
 
 @dataclass(slots=True)
 class _Row:
-    """A row of `batches`."""
+    """A row of `batches`. `joined`: its members stand in their queues."""
 
     id: str
     upstream: int
     position: int
     attempts: int
+    joined: bool
     members: list[int] = field(default_factory=list)
 
 
@@ -74,23 +55,14 @@ class Outbox:
         self._new_batch_id = new_batch_id
         self.queues = Queues(db)
         self._entries: list[tuple[Any, ...]] = []
-        self.upstreams = self._load_upstreams(names)
+        self.upstreams = load_upstreams(db, names)
         self._batches: dict[str, _Row] = {}
         self._load_batches()
 
-    def _load_upstreams(self, names: list[str]) -> dict[str, Upstream]:
-        rows = {row[1]: row for row in self._db.execute(SQL["upstream_rows"])}
-        for name in names:
-            if name not in rows:
-                ident = max((row[0] for row in rows.values()), default=-1) + 1
-                self._db.execute(SQL["add_upstream"], (ident, name))
-                rows[name] = (ident, name, 0, 0, "", 0, 0, 0, 0, 0, 0, "{}")
-        return {name: _upstream(rows[name]) for name in names}
-
     def _load_batches(self) -> None:
         by_id = {upstream.id: upstream for upstream in self.upstreams.values()}
-        for ident, upstream, position, attempts, members in self._db.execute(SQL["batches"]):
-            row = _Row(ident, upstream, position, attempts, msgpack.unpackb(members))
+        for ident, upstream, position, attempts, joined, members in self._db.execute(SQL["batches"]):
+            row = _Row(ident, upstream, position, attempts, bool(joined), orjson.loads(members))
             self._batches[ident] = row
             if upstream in by_id:
                 by_id[upstream].inflight += len(row.members)
@@ -152,7 +124,7 @@ class Outbox:
         now_us: int,
         running_s: int,
     ) -> None:
-        """Adds the entry `ident` of a commit, behind all others of its documents."""
+        """Adds the entry `ident` of a commit, behind all others."""
         heads = tuple(head_id(document, upstream.id) for document in document_ids)
         upstream.number += 1
         self._entries.append(
@@ -169,44 +141,40 @@ class Outbox:
                 payload,
             )
         )
-        if len(heads) > 1:
-            # A queue that becomes more urgent must find the heads of the entries that it raises.
-            self._write_entries()
-        self.queues.join(heads, upstream.id, ident, priority)
         upstream.pending += 1
+        upstream.tail += 1
         upstream.live_bytes += len(payload) + OVERHEAD_BYTES
         upstream.by_priority[priority] = upstream.by_priority.get(priority, 0) + 1
         upstream.changed = True
 
-    def preload(self, document_ids: list[int]) -> None:
-        """Reads the queues of documents that are about to be written."""
-        self.queues.preload(
-            [head_id(document, upstream.id) for upstream in self.upstreams.values() for document in document_ids]
-        )
-
     def flush(self) -> None:
         """Writes what this transaction gathered; call it before COMMIT, and before a claim."""
         self._write_entries()
+        for upstream in self.upstreams.values():
+            if upstream.tail >= TAIL_AT_MOST:
+                join_tail(self._db, self.queues, upstream)
         self.queues.flush()
         for upstream in self.upstreams.values():
-            if upstream.changed:
-                upstream.changed = False
-                self._db.execute(
-                    SQL["save_upstream"],
-                    (
-                        upstream.paused,
-                        upstream.seq,
-                        upstream.batch_id,
-                        upstream.number,
-                        upstream.pending,
-                        upstream.dead,
-                        upstream.done,
-                        upstream.live_bytes,
-                        upstream.done_bytes,
-                        orjson.dumps(upstream.by_priority, option=orjson.OPT_NON_STR_KEYS).decode(),
-                        upstream.id,
-                    ),
-                )
+            save_upstream(self._db, upstream)
+
+    def join_all(self) -> None:
+        """Puts every live entry into its queues that is not there yet, so that they say all that there is to say."""
+        self._write_entries()
+        by_id = {upstream.id: upstream for upstream in self.upstreams.values()}
+        for row in [row for row in self._batches.values() if not row.joined and row.upstream in by_id]:
+            self._remove_batch(row.id)
+            self._join_members(row)
+            self._add_batch(row)
+        for upstream in self.upstreams.values():
+            join_tail(self._db, self.queues, upstream)
+        self.flush()
+
+    def _join_members(self, row: _Row) -> None:
+        """Puts a batch's entries into their queues, before all that has come since."""
+        if not row.joined:
+            row.joined = True
+            for entry in reversed(self.load(row.members)):
+                self.queues.rejoin(entry.heads, row.upstream, entry.id, entry.priority)
 
     def _write_entries(self) -> None:
         if self._entries:
@@ -227,17 +195,22 @@ class Outbox:
         if upstream.pending == 0 or upstream.paused:
             return None
         self.flush()
-        entries = self._select(upstream, limits)
+        held = dict(self._db.execute(SQL["held"]).fetchall()) if upstream.dead else {}
+        entries = take_tail(self._db, upstream, limits, held)
+        joined = entries is None
+        if entries is None:
+            join_tail(self._db, self.queues, upstream)
+            self.flush()
+            entries = self._select(upstream, limits, held)
         if not entries:
             return None
         batch_id = self._new_batch_id()
-        self._add_batch(_Row(batch_id, upstream.id, 0, 0, [entry.id for entry in entries]))
+        self._add_batch(_Row(batch_id, upstream.id, 0, 0, joined, [entry.id for entry in entries]))
         upstream.inflight += len(entries)
         return Batch(batch_id, 0, entries)
 
-    def _select(self, upstream: Upstream, limits: Limits) -> list[Entry]:
+    def _select(self, upstream: Upstream, limits: Limits, held: dict[int, int]) -> list[Entry]:
         upstream.claims += 1
-        held = dict(self._db.execute(SQL["held"]).fetchall()) if upstream.dead else {}
         fronts = self._db.execute(SQL["fronts"], (upstream.id,))
         oldest = self._db.execute(SQL["oldest"], (upstream.id,))
         # Every fifth claim goes by age first: an old entry larger than the last fifth of a batch gets its turn too.
@@ -245,11 +218,11 @@ class Outbox:
         try:
             return select(
                 Limits(limits.max_writes, limits.max_bytes, share),
-                (Front(row[0], row[1], row[2], row[3], row[4], _entry(row[5:])) for row in fronts),
+                (Front(row[0], row[1], row[2], row[3], row[4], entry_of(row[5:])) for row in fronts),
                 lambda head, after, count: [
-                    _entry(row) for row in self._db.execute(SQL["followers"], (head, after, count))
+                    entry_of(row) for row in self._db.execute(SQL["followers"], (head, after, count))
                 ],
-                (_entry(row) for row in oldest),
+                (entry_of(row) for row in oldest),
                 held,
             )
         finally:
@@ -259,12 +232,13 @@ class Outbox:
 
     def load(self, members: list[int]) -> list[Entry]:
         """Entries by id, in order."""
-        return [_entry(row) for row in self._db.execute(SQL["members"], (orjson.dumps(members),))]
+        return [entry_of(row) for row in self._db.execute(SQL["members"], (orjson.dumps(members),))]
 
     def _add_batch(self, row: _Row) -> None:
         self._batches[row.id] = row
-        members = msgpack.packb(row.members)
-        self._db.execute(SQL["insert_batch"], (row.id, row.upstream, row.position, row.attempts, members))
+        members = orjson.dumps(row.members).decode()
+        values = (row.id, row.upstream, row.position, row.attempts, row.joined, members)
+        self._db.execute(SQL["insert_batch"], values)
 
     # -- settle
 
@@ -281,6 +255,7 @@ class Outbox:
         row = self._remove_batch(batch_id)
         if row is None:
             return False
+        self._join_members(row)
         cuts = [0, *sorted({index for index in at if 0 < index < len(row.members)}), len(row.members)]
         parts = [row.members[start:end] for start, end in pairwise(cuts)]
         for other in [other for other in self._batches.values() if other.upstream == upstream.id]:
@@ -289,7 +264,7 @@ class Outbox:
             other.position += len(parts)
             self._add_batch(other)
         for position, members in enumerate(parts):
-            self._add_batch(_Row(self._new_batch_id(), upstream.id, position, 0, members))
+            self._add_batch(_Row(self._new_batch_id(), upstream.id, position, 0, True, members))
         self.moved(upstream, seq, cursor_id)
         return True
 
@@ -315,9 +290,11 @@ class Outbox:
             return []
         entries = self.load(row.members)
         upstream.inflight -= len(entries)
-        self.queues.preload([head for entry in entries for head in entry.heads])
+        if row.joined:
+            self.queues.preload([head for entry in entries for head in entry.heads])
         for entry in entries:
-            self.queues.leave(entry.heads, entry.id)
+            if row.joined:
+                self.queues.leave(entry.heads, entry.id)
             self._count_out(upstream, entry, state)
         if state is State.DONE:
             self._db.executemany(SQL["settle_done"], [(running_s, entry.id) for entry in entries])
@@ -363,16 +340,3 @@ class Outbox:
             upstream.by_priority[entry.priority] = left
         else:
             upstream.by_priority.pop(entry.priority, None)
-
-
-def _upstream(row: tuple[Any, ...]) -> Upstream:
-    ident, name, paused, seq, batch_id, number, pending, dead, done, live_bytes, done_bytes, by_priority = row
-    levels = {int(level): count for level, count in orjson.loads(by_priority).items()}
-    return Upstream(
-        ident, name, bool(paused), seq, batch_id, number, pending, dead, done, live_bytes, done_bytes, levels
-    )
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    ident, number, commit_no, priority, writes, heads, payload = row
-    return Entry(ident, number, commit_no, priority, writes, decode_heads(heads), payload)

@@ -10,7 +10,7 @@ from deora.clock import Clock
 from deora.documents.paths import split
 from deora.documents.versions import copy_version
 from deora.documents.writes import Write
-from deora.outbox.storage import Upstream
+from deora.outbox.figures import Upstream
 from deora.store.identity import Progress
 from deora.store.merging import Unfit, merge
 from deora.store.settlements import PRIMARY, Settlements

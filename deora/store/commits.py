@@ -7,10 +7,9 @@ the answer, has the first one's answer and neither a second effect nor a false 4
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 import orjson
 
@@ -19,13 +18,11 @@ from deora.documents.apply import apply
 from deora.documents.values import timestamp_text
 from deora.documents.writes import Write, encode_writes, resolve
 from deora.errors import Problem
-from deora.outbox.heads import head_id
-from deora.outbox.storage import Outbox, Upstream
+from deora.outbox.storage import OVERHEAD_BYTES, Outbox
+from deora.store.answers import Answers
 from deora.store.identity import Progress
 from deora.store.view import Document, Documents
 from deora.wire.frames import pack, unpack
-
-KEPT_ANSWERS_S: Final = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +37,15 @@ class QueueLimits:
 # each request.
 @dataclass(slots=True)
 class CommitRequest:
-    """The writes of one client request. `key` and `fingerprint` belong to its Idempotency-Key, where it has one."""
+    """The writes of one client request. `key` and `fingerprint` belong to its Idempotency-Key, where it has one.
+
+    `payload` is the writes as the worker packed them.
+    """
 
     key: bytes | None
     fingerprint: bytes
     priority: int
+    payload: bytes
     writes: list[Write]
     single: bool
     representation: bool
@@ -52,8 +53,9 @@ class CommitRequest:
     @classmethod
     def from_wire(cls, parts: list[Any]) -> CommitRequest:
         """What a worker packed."""
-        key, fingerprint, priority, writes, single, representation = parts
-        return cls(key, fingerprint, priority, [Write.from_wire(part) for part in writes], single, representation)
+        key, fingerprint, priority, payload, single, representation = parts
+        writes = [Write.from_wire(part) for part in unpack(payload)]
+        return cls(key, fingerprint, priority, payload, writes, single, representation)
 
 
 @dataclass(slots=True)
@@ -88,21 +90,22 @@ class Committer:
 
     def __init__(
         self,
-        db: sqlite3.Connection,
         documents: Documents,
         outbox: Outbox,
+        answers: Answers,
         progress: Progress,
         limits: QueueLimits,
         clock: Clock,
     ) -> None:
-        self._db = db
         self._documents = documents
         self._outbox = outbox
         self._progress = progress
         self._limits = limits
         self._clock = clock
-        self._answers: list[tuple[bytes, bytes, int, bytes]] = []
-        self._requests: list[tuple[int, bytes]] = []
+        self.answers = answers
+        self._now_us = 0
+        self._entries_left = 0
+        self._bytes_left = 0
         self.notices: dict[str, None] = {}
         self.check_held: Callable[[list[Write]], None] | None = None
 
@@ -119,91 +122,47 @@ class Committer:
         self._check_room()
         if self.check_held is not None and not read_through:
             self.check_held(request.writes)
-        now_us = self._clock.wall_us()
-        touched, resolved = self._stage(request.writes, now_us)
+        touched, payload = self._stage(request)
         self._progress.commit_no += 1
-        result = self._accept(request, touched, resolved, now_us)
+        result = self._accept(request, touched, payload)
         if request.key is not None:
-            self._answers.append((request.key, request.fingerprint, self._progress.running_s, result.packed))
+            self.answers.keep_under_key(request.key, request.fingerprint, result.packed)
         else:
-            self.keep_answer(request_id, result.packed)
+            self.answers.keep(request_id, result.packed)
         return result
 
-    def preload(self, requests: list[CommitRequest]) -> None:
-        """Reads what the requests of a group will touch, in a few statements instead of one for each."""
-        found = self._documents.preload({write.path for request in requests for write in request.writes})
-        self._outbox.preload([document.id for document in found])
-
-    def flush(self) -> None:
-        """Writes the kept answers of this transaction."""
-        if self._answers:
-            self._db.executemany(
-                "INSERT OR REPLACE INTO answers (key, request, running_s, answer) VALUES (?, ?, ?, ?)", self._answers
-            )
-            self._answers.clear()
-        if self._requests:
-            self._db.executemany("INSERT OR REPLACE INTO requests (id, answer) VALUES (?, ?)", self._requests)
-            self._requests.clear()
-
-    # -- keys
+    def begin(self, requests: list[CommitRequest]) -> None:
+        """Prepares for a group: its time, how much room is left, and what its requests will touch, read at once."""
+        self._now_us = self._clock.wall_us()
+        self._entries_left = self._limits.max_entries - self._outbox.live_entries()
+        self._bytes_left = self._limits.max_bytes - self._outbox.live_bytes()
+        self._documents.preload({write.path for request in requests for write in request.writes})
 
     def _known_answer(self, request: CommitRequest, request_id: int, *, resent: bool) -> Result | None:
         if request.key is not None:
-            # An answer of this very transaction may still be in memory: two requests with one key in one group.
-            self.flush()
-            row = self._db.execute(
-                "SELECT request, answer FROM answers WHERE key = ? AND running_s > ?",
-                (request.key, self._progress.running_s - KEPT_ANSWERS_S),
-            ).fetchone()
-            if row is None:
-                return None
-            if row[0] != request.fingerprint:
-                raise Problem(
-                    "key-reused",
-                    "this Idempotency-Key was used with another body or other headers within the last 24 hours",
-                    hint="use a new key for a new request; repeat a request with its key and exactly its content",
-                )
-            return Result.known(row[1])
-        kept = self.kept_answer(request_id) if resent else None
+            kept = self.answers.under_key(request.key, request.fingerprint)
+        else:
+            kept = self.answers.of_request(request_id) if resent else None
         return Result.known(kept) if kept is not None else None
-
-    def keep_answer(self, request_id: int, answer: bytes) -> None:
-        """Keeps what a request without a key was answered, should it be sent again to the next store."""
-        self._requests.append((request_id, answer))
-
-    def kept_answer(self, request_id: int) -> bytes | None:
-        """What `keep_answer` kept, now or in an earlier store."""
-        self.flush()
-        row = self._db.execute("SELECT answer FROM requests WHERE id = ?", (request_id,)).fetchone()
-        return row[0] if row is not None else None
 
     # -- room
 
     def _check_room(self) -> None:
-        entries = self._outbox.live_entries()
-        if entries + len(self._outbox.upstreams) > self._limits.max_entries:
-            raise Problem(
-                "queue-full",
-                f"{entries} entries wait for upstream; queue.json allows max_entries {self._limits.max_entries}",
-                hint="nothing was lost: repeat the request with its Idempotency-Key when the queue has drained",
-                retry_after_s=5,
-            )
-        size_bytes = self._outbox.live_bytes()
-        if size_bytes > self._limits.max_bytes:
-            raise Problem(
-                "queue-full",
-                f"the queue holds {size_bytes} bytes; queue.json allows max_bytes {self._limits.max_bytes}",
-                hint="nothing was lost: repeat the request with its Idempotency-Key when the queue has drained",
-                retry_after_s=5,
-            )
+        if self._entries_left < len(self._outbox.upstreams):
+            entries, allowed = self._outbox.live_entries(), self._limits.max_entries
+            raise _queue_full(f"{entries} entries wait for upstream; queue.json allows max_entries {allowed}")
+        if self._bytes_left < 0:
+            size_bytes, allowed = self._outbox.live_bytes(), self._limits.max_bytes
+            raise _queue_full(f"the queue holds {size_bytes} bytes; queue.json allows max_bytes {allowed}")
 
     # -- judging
 
-    def _stage(self, writes: list[Write], now_us: int) -> tuple[dict[str, _Touched], list[Write]]:
-        """What the writes would change, by path, and the writes with their times resolved. Changes nothing yet."""
+    def _stage(self, request: CommitRequest) -> tuple[dict[str, _Touched], bytes]:
+        """What a request would change, by path, and its writes with their times resolved. Changes nothing yet."""
         touched: dict[str, _Touched] = {}
         resolved: list[Write] = []
-        for index, write in enumerate(writes):
+        as_packed = True
+        for index, write in enumerate(request.writes):
             one = touched.get(write.path)
             if one is None:
                 # A row that is made here and then not used is not written: only `changed` rows are.
@@ -211,15 +170,17 @@ class Committer:
                 one = touched[write.path] = _Touched(document, document.view)
             try:
                 if write.if_absent or write.if_version is not None:
+                    as_packed = False
                     self._check_preconditions(write, one)
-                write = resolve(write, now_us)
-                one.view = apply(one.view, write)
+                final = resolve(write, self._now_us)
+                one.view = apply(one.view, final)
             except Problem as problem:
-                if len(writes) > 1:
+                if len(request.writes) > 1:
                     problem.fields = {**problem.fields, "write": index}
                 raise
-            resolved.append(write)
-        return touched, resolved
+            as_packed = as_packed and final is write
+            resolved.append(final)
+        return touched, request.payload if as_packed else encode_writes(resolved)
 
     def _check_preconditions(self, write: Write, touched: _Touched) -> None:
         document, view = touched.document, touched.view
@@ -244,12 +205,9 @@ class Committer:
 
     # -- accepting
 
-    def _accept(
-        self, request: CommitRequest, touched: dict[str, _Touched], resolved: list[Write], now_us: int
-    ) -> Result:
+    def _accept(self, request: CommitRequest, touched: dict[str, _Touched], payload: bytes) -> Result:
         progress = self._progress
         version = progress.version()
-        payload = encode_writes(resolved)
         created = False
         ids = []
         for path, one in touched.items():
@@ -257,33 +215,26 @@ class Committer:
             created = created or (one.view is not None and document.view is None)
             document.keep_base()
             document.pending += 1
-            document.show(one.view, version, progress.commit_no, now_us)
+            document.show(one.view, version, progress.commit_no, self._now_us)
             self._documents.changed(path, document)
-            if document.is_new and document.pending == 1:
-                for upstream in self._outbox.upstreams.values():
-                    self._outbox.queues.assume_new(head_id(document.id, upstream.id))
             self.notices[path] = None
             ids.append(document.id)
         for upstream in self._outbox.upstreams.values():
-            self._enqueue(upstream, ids, request.priority, payload, len(resolved), now_us)
+            progress.entry_id += 1
+            self._outbox.enqueue(
+                upstream,
+                progress.entry_id,
+                ids,
+                request.priority,
+                payload,
+                len(request.writes),
+                progress.commit_no,
+                self._now_us,
+                progress.running_s,
+            )
+            self._entries_left -= 1
+            self._bytes_left -= len(payload) + OVERHEAD_BYTES
         return self._result(request, touched, created=created)
-
-    def _enqueue(
-        self, upstream: Upstream, ids: list[int], priority: int, payload: bytes, writes: int, now_us: int
-    ) -> None:
-        progress = self._progress
-        progress.entry_id += 1
-        self._outbox.enqueue(
-            upstream,
-            progress.entry_id,
-            ids,
-            priority,
-            payload,
-            writes,
-            progress.commit_no,
-            now_us,
-            progress.running_s,
-        )
 
     def _result(self, request: CommitRequest, touched: dict[str, _Touched], *, created: bool) -> Result:
         commit_no = self._progress.commit_no
@@ -299,6 +250,15 @@ class Committer:
         status = 201 if created and write.op in ("set", "create") else 200
         body = orjson.dumps(answer)
         return Result(status, commit_no, pack([status, commit_no, document.version, write.path, body[:-1]]))
+
+
+def _queue_full(detail: str) -> Problem:
+    return Problem(
+        "queue-full",
+        detail,
+        hint="nothing was lost: repeat the request with its Idempotency-Key when the queue has drained",
+        retry_after_s=5,
+    )
 
 
 def represent(document: Document) -> dict[str, Any]:

@@ -12,16 +12,12 @@ from deora.clock import Clock
 from deora.outbox.statements import SQL
 from deora.outbox.states import STORED, State
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox
-from deora.store.commits import KEPT_ANSWERS_S
+from deora.store.answers import Answers
 from deora.store.identity import Progress
 from deora.store.view import Documents
 
 # Rows a step: at most a few milliseconds of a transaction that a client might wait for.
 ROWS_AT_ONCE: Final = 500
-
-# A request without an Idempotency-Key is sent again for as long as its client may wait for it: request_timeout_s at
-# most, 30 s by default. Ten minutes leave room for a larger one.
-KEPT_REQUESTS_S: Final = 600
 
 
 class Housekeeping:
@@ -32,6 +28,7 @@ class Housekeeping:
         db: sqlite3.Connection,
         documents: Documents,
         outbox: Outbox,
+        answers: Answers,
         progress: Progress,
         *,
         retention_s: int,
@@ -42,6 +39,7 @@ class Housekeeping:
         self._db = db
         self._documents = documents
         self._outbox = outbox
+        self._answers = answers
         self._progress = progress
         self._retention_s = retention_s
         self._max_bytes = max_bytes
@@ -49,19 +47,23 @@ class Housekeeping:
         self._clock = clock
         self._position: int | None = None
         self._next_pass_s = 0
-        self._marks: list[tuple[int, int]] = [(progress.running_s, self._highest_request())]
 
     def step(self) -> bool:
         """One small step of each kind, within a transaction. Returns whether there is more to do at once."""
         pruned = self._prune_entries()
-        # By the wall clock: they outlive the cached copies of their documents, which expire by it.
-        swept = self._documents.sweep(ROWS_AT_ONCE, self._clock.wall_us() - self._tombstones_us)
-        answers = self._db.execute(
-            "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE running_s <= ? LIMIT ?)",
-            (self._progress.running_s - KEPT_ANSWERS_S, ROWS_AT_ONCE),
-        ).rowcount
-        requests = self._prune_requests()
-        return max(pruned, swept, answers, requests) >= ROWS_AT_ONCE
+        swept = self._sweep()
+        return max(pruned, swept, self._answers.prune(ROWS_AT_ONCE)) >= ROWS_AT_ONCE
+
+    def _sweep(self) -> int:
+        """Removes rows of documents that are gone. Whether another upstream still waits for one, its queue tells.
+
+        By the wall clock: a row outlives the cached copies of its document, which expire by it.
+        """
+        before_us = self._clock.wall_us() - self._tombstones_us
+        if not self._documents.any_gone(before_us):
+            return 0
+        self._outbox.join_all()
+        return self._documents.sweep(ROWS_AT_ONCE, before_us)
 
     def _prune_entries(self) -> int:
         """Done entries older than the retention go; younger ones too while the queue's share of the disk is used up.
@@ -94,23 +96,3 @@ class Housekeeping:
             self._position = None
             self._next_pass_s = self._progress.running_s + max(60, self._retention_s // 24)
         return len(rows)
-
-    def _highest_request(self) -> int:
-        [(highest,)] = self._db.execute("SELECT coalesce(max(id), 0) FROM requests").fetchall()
-        return int(highest)
-
-    def _prune_requests(self) -> int:
-        running_s = self._progress.running_s
-        if running_s - self._marks[-1][0] >= KEPT_REQUESTS_S // 2:
-            self._marks.append((running_s, self._highest_request()))
-        if running_s - self._marks[0][0] < KEPT_REQUESTS_S:
-            return 0
-        removed = self._db.execute(
-            "DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE id <= ? LIMIT ?)",
-            (self._marks[0][1], ROWS_AT_ONCE),
-        ).rowcount
-        if removed < ROWS_AT_ONCE:
-            self._marks.pop(0)
-            if not self._marks:
-                self._marks.append((running_s, self._highest_request()))
-        return removed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 from deora.errors import Problem
-from deora.outbox.storage import Outbox, Upstream
+from deora.outbox.figures import Upstream
+from deora.outbox.storage import Outbox
 from deora.store.settlements import Settlements
 
 RETRIED_AT_ONCE: Final = 1000

@@ -19,11 +19,13 @@ from typing import Any
 from deora.clock import Clock
 from deora.errors import Problem
 from deora.outbox import pacing
+from deora.outbox.figures import Upstream
 from deora.outbox.selection import Limits
 from deora.outbox.statements import SQL
 from deora.outbox.states import State
-from deora.outbox.storage import Batch, Outbox, Upstream
+from deora.outbox.storage import Batch, Outbox
 from deora.store.adoption import Adoption, Unheld
+from deora.store.answers import Answers
 from deora.store.commits import CommitRequest, Committer, QueueLimits
 from deora.store.housekeeping import Housekeeping
 from deora.store.identity import load_identity
@@ -80,7 +82,8 @@ class Service:
         self.outbox = Outbox(db, settings.upstreams, self._new_batch_id)
         db.execute("COMMIT")
         self._documents = documents = Documents(db)
-        self._committer = Committer(db, documents, self.outbox, self.progress, settings.limits, self._clock)
+        self._kept = Answers(db, self.progress)
+        self._committer = Committer(documents, self.outbox, self._kept, self.progress, settings.limits, self._clock)
         self._settlements = Settlements(
             documents, self.outbox, self.progress, self._clock, dead_holds=settings.dead_holds
         )
@@ -89,6 +92,7 @@ class Service:
             db,
             documents,
             self.outbox,
+            self._kept,
             self.progress,
             retention_s=settings.retention_s,
             max_bytes=settings.limits.max_bytes,
@@ -111,6 +115,7 @@ class Service:
         self._paces = {name: pacing.Pace(commits=self.progress.commit_no) for name in settings.upstreams}
         self._replicated: list[tuple[int, bool]] = []
         self._out: list[bytes] = []
+        self._known_commit = self.progress.commit_no
         self._queue_changed = True
         self._oldest: dict[str, int | None] = {}
 
@@ -125,6 +130,7 @@ class Service:
         self._replicated = []
         self._tick()
         self._db.execute("BEGIN IMMEDIATE")
+        self._known_commit = self.progress.commit_no
         commits = self._read_commits(frames)
         for frame in frames:
             kind, flags, aux, generation, ident, body = frame
@@ -192,7 +198,7 @@ class Service:
     def _flush(self) -> None:
         self._documents.flush()
         self.outbox.flush()
-        self._committer.flush()
+        self._kept.flush()
         self._db.execute(
             "UPDATE progress SET commit_no = ?1, entry_id = ?2, running_s = ?3"
             " WHERE commit_no <> ?1 OR entry_id <> ?2 OR running_s < ?3 - 10",
@@ -257,7 +263,7 @@ class Service:
                     commits[ident] = (request, [])
                 else:
                     commits[ident] = (None, parts)
-        self._committer.preload(requests)
+        self._committer.begin(requests)
         return commits
 
     def _serve_commit(
@@ -271,6 +277,11 @@ class Service:
                 self._out.append(encode(Kind.RESULT, ident, result.packed, aux=result.status))
                 if wait_s:
                     self._await(result.commit_no)
+            elif operation[0] == "await":
+                # The supervisor has the answer to a commit of an earlier store; its client waits for upstream.
+                [commit_no] = operation[1:]
+                self._out.append(encode(Kind.RESULT, ident, pack([200, commit_no]), aux=200))
+                self._await(commit_no)
             else:
                 self._out.append(encode(Kind.RESULT, ident, self._operate(ident, operation, resent=resent), aux=200))
         except Unheld as unheld:
@@ -282,7 +293,7 @@ class Service:
         """Notes that a client waits for upstream. One that repeats a request may find it decided already: it is told so
         at once, after the result with which its wait begins."""
         state = State.PENDING
-        if commit_no != self.progress.commit_no:
+        if commit_no <= self._known_commit:
             state = self.outbox.state_for(self.outbox.upstreams[PRIMARY], commit_no)
         if state in (State.DONE, State.DEAD, State.GONE):
             self._out.append(encode(Kind.EVENT, 0, pack(["replicated", [(commit_no, state is State.DONE)]])))
@@ -293,11 +304,11 @@ class Service:
         """Does what an operator asks for, once: an earlier store may have done it and died with the answer."""
         self._queue_changed = True
         self._oldest.clear()
-        known = self._committer.kept_answer(ident) if resent else None
+        known = self._kept.of_request(ident) if resent else None
         if known is not None:
             return known
         answer = pack(self._operations.run(parts[0], parts[1:]))
-        self._committer.keep_answer(ident, answer)
+        self._kept.keep(ident, answer)
         return answer
 
     # -- the replayer's calls

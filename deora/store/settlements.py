@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from deora.clock import Clock
 from deora.errors import Problem
+from deora.outbox.figures import Upstream
 from deora.outbox.heads import decode_heads, document_of, head_id
 from deora.outbox.selection import Entry
 from deora.outbox.statements import SQL
 from deora.outbox.states import Event, State, allowed, state_of
-from deora.outbox.storage import OVERHEAD_BYTES, Outbox, Upstream
+from deora.outbox.storage import OVERHEAD_BYTES, Outbox
 from deora.store.identity import Progress
 from deora.store.merging import Unsettled, replay_writes
 from deora.store.view import Base, Document, Documents
@@ -82,8 +83,8 @@ class Settlements:
                 hint='look at the document first; {"force": true} sends it all the same, before what still waits',
                 fields={"documents": later},
             )
-        # What has come into its queues within this transaction must be in the file before its place is looked for.
-        self._outbox.flush()
+        # Its queues must be whole before its place in them is looked for.
+        self._outbox.join_all()
         db = self._outbox.database
         upstream.number += 1
         db.execute(SQL["revive"], (upstream.number, entry.id))
@@ -170,7 +171,7 @@ class Settlements:
 
     def unsettled(self, document: Document) -> list[Unsettled]:
         """The document's live and dead entries of the primary upstream, in the order in which they count."""
-        self._outbox.flush()
+        self._outbox.join_all()
         primary = self._outbox.upstreams[PRIMARY]
         rows = self._outbox.database.execute(SQL["unsettled_of"], {"head": head_id(document.id, primary.id)})
         return _in_order(rows.fetchall(), self._outbox.inflight_ids())

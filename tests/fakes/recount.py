@@ -6,7 +6,6 @@ import sqlite3
 from collections import Counter
 from typing import Any
 
-import msgpack
 import orjson
 
 from deora.outbox.heads import decode_heads
@@ -20,8 +19,7 @@ def recount_figures(db: sqlite3.Connection, upstream: int) -> dict[str, Any]:
     rows = db.execute("SELECT state, priority, length(payload) FROM entries WHERE upstream = ?", (upstream,)).fetchall()
     states = Counter(row[0] for row in rows)
     members = [
-        len(msgpack.unpackb(row[0]))
-        for row in db.execute("SELECT members FROM batches WHERE upstream = ?", (upstream,))
+        len(orjson.loads(row[0])) for row in db.execute("SELECT members FROM batches WHERE upstream = ?", (upstream,))
     ]
     return {
         "pending": states[PENDING],
@@ -52,10 +50,21 @@ def waiting_entries(db: sqlite3.Connection) -> dict[int, tuple[int, tuple[int, .
     return {ident: (priority, decode_heads(heads)) for ident, priority, heads in rows}
 
 
+def queued_entries(db: sqlite3.Connection) -> dict[int, tuple[int, tuple[int, ...]]]:
+    """Those of `waiting_entries` that have joined their queues: not the tail, nor batches that were taken from it."""
+    rows = db.execute(
+        """SELECT id FROM entries WHERE state = 0
+           AND id <= coalesce((SELECT joined FROM upstreams WHERE upstreams.id = upstream), id)
+           AND id NOT IN (SELECT value FROM batches, json_each(members) WHERE joined = 0)"""
+    )
+    queued = {row[0] for row in rows}
+    return {ident: entry for ident, entry in waiting_entries(db).items() if ident in queued}
+
+
 def queue_rows(db: sqlite3.Connection, urgency: dict[int, int]) -> tuple[set[tuple[Any, ...]], set[tuple[Any, ...]]]:
     """What `heads` and `followers` must hold. `urgency` gives the priority that an entry has by inheritance."""
     queues: dict[int, list[int]] = {}
-    entries = waiting_entries(db)
+    entries = queued_entries(db)
     for ident, (_, heads) in entries.items():
         for head in heads:
             queues.setdefault(head, []).append(ident)

@@ -129,7 +129,7 @@ def encode_commit(
     """A COMMIT with writes. `single` is whether the client wrote one document by its address."""
     if single is None:
         single = len(writes) == 1
-    body = ["write", key, fingerprint, priority, [write.to_wire() for write in writes], single, representation]
+    body = ["write", key, fingerprint, priority, pack([write.to_wire() for write in writes]), single, representation]
     return encode(Kind.COMMIT, ident, pack(body), flags=FLAG_RESENT if resent else 0, aux=wait_s)
 
 

@@ -15,7 +15,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import msgpack
 import orjson
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -423,7 +422,7 @@ class Lives(RuleBasedStateMachine):
 
     def _settled_inflight(self) -> None:
         """Which entries are in flight is the store's to say; that it is right is checked batch by batch."""
-        batches = [msgpack.unpackb(packed) for (packed,) in self._rows("SELECT members FROM batches")]
+        batches = [orjson.loads(members) for (members,) in self._rows("SELECT members FROM batches")]
         members = {ident for batch in batches for ident in batch}
         for entry in self.model.entries:
             if entry.state in LIVE:

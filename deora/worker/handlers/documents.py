@@ -120,7 +120,7 @@ def _commit(context: Context, request: Request, writes: list[Write], *, single: 
         scoped_key(request, key),
         fingerprint(request) if key is not None else b"",
         priority,
-        [write.to_wire() for write in writes],
+        pack([write.to_wire() for write in writes]),
         single,
         representation,
     ]

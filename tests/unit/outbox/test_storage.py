@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from deora.errors import Problem
+from deora.outbox.figures import Upstream
 from deora.outbox.selection import Limits
-from deora.outbox.storage import OVERHEAD_BYTES, Batch, Outbox, Upstream
+from deora.outbox.storage import OVERHEAD_BYTES, Batch, Outbox
 from deora.store.database import open_writer
 from deora.store.identity import Progress
 from deora.store.settlements import Settlements
 from deora.store.view import Documents
 from tests.fakes.clock import ManualClock
-from tests.fakes.recount import check_figures, inherited, queue_rows, stored_queue_rows, waiting_entries
+from tests.fakes.recount import check_figures, inherited, queue_rows, queued_entries, stored_queue_rows, waiting_entries
 
 
 class Box:
@@ -110,7 +111,7 @@ class Box:
         heads, followers = stored_queue_rows(self.db)
         # An entry that has come back may stand higher than a recount knows, so the priorities as stored are taken.
         urgency = {row[1]: row[2] for row in followers} | {row[2]: row[3] for row in heads}
-        entries = waiting_entries(self.db)
+        entries = queued_entries(self.db)
         assert urgency.keys() == entries.keys()
         assert all(urgency[ident] >= level for ident, level in inherited(entries).items())
         assert (heads, followers) == queue_rows(self.db, urgency)
@@ -440,6 +441,13 @@ class Steps(RuleBasedStateMachine):
                 self.overtaken.setdefault(inflight, set()).add(ident)
         with pytest.raises(Problem):
             self.box.settlements.retry(ident, force=True)
+
+    @rule()
+    def join(self) -> None:
+        """The tail has grown too long, or something has to be looked up in the queues."""
+        self.box.outbox.join_all()
+        self.box.commit()
+        assert all(upstream.tail == 0 for upstream in self.box.outbox.upstreams.values())
 
     @rule()
     def reopen(self) -> None:

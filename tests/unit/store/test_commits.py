@@ -9,7 +9,7 @@ import pytest
 
 from deora.documents.writes import Write
 from deora.errors import Problem
-from deora.store.commits import KEPT_ANSWERS_S
+from deora.store.answers import KEPT_ANSWERS_S
 from deora.store.service import Settings
 from tests.fakes.store import (
     Answer,

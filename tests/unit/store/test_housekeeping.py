@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
-from deora.store.commits import KEPT_ANSWERS_S
-from deora.store.housekeeping import KEPT_REQUESTS_S, ROWS_AT_ONCE
+from deora.store.answers import KEPT_ANSWERS_S
+from deora.store.housekeeping import ROWS_AT_ONCE
 from deora.store.service import Settings
 from tests.fakes.recount import check_figures
-from tests.fakes.store import StoreFile, delete, encode_commit, set_, settings_with, update
+from tests.fakes.store import StoreFile, delete, encode_commit, set_, settings_with
 
 MakeStore = Callable[[Settings], StoreFile]
 
@@ -139,38 +139,6 @@ def test_answers_to_keys_are_kept_for_a_day_of_running_time(store: StoreFile) ->
     store.clock.advance(1)
     tidy(store)
     assert store.rows("SELECT key FROM answers") == [(b"two",)]
-
-
-def test_answers_to_requests_are_kept_while_they_may_be_sent_again(store: StoreFile) -> None:
-    write = update("a/1", {"n": {"$increment": 1}}, upsert=True)
-    for seconds in range(0, 4 * KEPT_REQUESTS_S, 100):
-        first = store.commit(write, ident=seconds + 1)
-        store.clock.advance(100)
-        tidy(store)
-        assert store.commit(write, ident=seconds + 1, resent=True) == first
-        # Each is there for as long as a client may wait, and not for ever.
-        assert count(store, "requests") in range(1, 2 * KEPT_REQUESTS_S // 100 + 1)
-    [(oldest,)] = store.rows("SELECT min(id) FROM requests")
-    assert oldest <= 4 * KEPT_REQUESTS_S - KEPT_REQUESTS_S + 1
-
-
-def test_many_requests_go_a_few_at_a_time(make_store: MakeStore) -> None:
-    store = make_store(settings_with(max_entries=10_000))
-    write_many(store, ROWS_AT_ONCE + 10)
-    for _ in range(8):
-        store.clock.advance(KEPT_REQUESTS_S // 4)
-        tidy(store)
-    assert count(store, "requests") == 0
-
-
-def test_requests_of_an_earlier_store_are_known_for_a_while(store: StoreFile) -> None:
-    write = update("a/1", {"n": {"$increment": 1}}, upsert=True)
-    first = store.commit(write, ident=5)
-    store.clock.advance(10 * KEPT_REQUESTS_S)
-    store.reopen()
-    store.clock.advance(KEPT_REQUESTS_S - 1)
-    tidy(store)
-    assert store.commit(write, ident=5, resent=True) == first
 
 
 # -- rows of documents

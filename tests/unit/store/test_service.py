@@ -320,6 +320,25 @@ def test_a_repeated_request_is_told_at_once_what_upstream_has_said_already(
     assert order.index(Kind.RESULT) < len(order) - 1 - order[::-1].index(Kind.EVENT), "the wait begins with the result"
 
 
+@pytest.mark.parametrize("settled", [True, False])
+def test_the_next_store_is_asked_about_a_commit_that_is_waited_for(store: StoreFile, settled: bool) -> None:
+    for number in range(5):
+        store.commit(set_(f"a/{number}", {}))
+    if settled:
+        while (batch := store.claim()) is not None:
+            store.settle(batch)
+    store.reopen()
+    group = store.handle(encode_operation(500, "await", 5, resent=True), encode_operation(501, "await", 3))
+    assert [answer.value for answer in group.answers.values()] == [[200, 5], [200, 3]]
+    decided = [decision for event in group.events("replicated") for decision in event]
+    assert decided == ([[5, True], [3, True]] if settled else [])
+    if not settled:
+        batch = store.claim()
+        assert batch is not None
+        [event] = store.settle(batch).events("replicated")
+        assert sorted(event) == [[3, True], [5, True]]
+
+
 def test_a_repeated_request_waits_on_for_what_is_not_yet_settled(store: StoreFile) -> None:
     for ident in (1, 2):
         group = store.handle(encode_commit(ident, [set_("a/1", {})], wait_s=9, key=b"key", fingerprint=b"f"))

@@ -1,0 +1,92 @@
+"""What requests were answered, kept for when one is sent again: under its Idempotency-Key, or under its own number.
+
+A client's key is good for KEPT_ANSWERS_S of running time. A request without a key is only ever sent again by the
+supervisor, to the next store, for want of its answer. A store sends a group's answers before it begins the next group,
+so what is wanting is the last group's. Several are kept, since what is sent again may come in more than one group.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any, Final
+
+from deora.errors import Problem
+from deora.store.identity import Progress
+from deora.wire.frames import pack, unpack
+
+KEPT_ANSWERS_S: Final = 24 * 3600
+KEPT_GROUPS: Final = 256
+
+
+class Answers:
+    """The answers of earlier transactions, and those of this one until `flush` writes them."""
+
+    def __init__(self, db: sqlite3.Connection, progress: Progress) -> None:
+        self._db = db
+        self._progress = progress
+        self._under_keys: list[tuple[bytes, bytes, int, bytes]] = []
+        self._group: list[Any] = []
+        self._earlier: dict[int, bytes] | None = None
+        [(self._groups,)] = db.execute("SELECT coalesce(max(id), 0) FROM requests").fetchall()
+
+    def under_key(self, key: bytes, fingerprint: bytes) -> bytes | None:
+        """The answer that a key was given. Raises Problem("key-reused") where that was to another request."""
+        # An answer of this very transaction may still be in memory: two requests with one key in one group.
+        self._flush_keys()
+        row = self._db.execute(
+            "SELECT request, answer FROM answers WHERE key = ? AND running_s > ?",
+            (key, self._progress.running_s - KEPT_ANSWERS_S),
+        ).fetchone()
+        if row is None:
+            return None
+        if row[0] != fingerprint:
+            raise Problem(
+                "key-reused",
+                "this Idempotency-Key was used with another body or other headers within the last 24 hours",
+                hint="use a new key for a new request; repeat a request with its key and exactly its content",
+            )
+        answer: bytes = row[1]
+        return answer
+
+    def keep_under_key(self, key: bytes, fingerprint: bytes, answer: bytes) -> None:
+        """Keeps what a request with a key was answered."""
+        self._under_keys.append((key, fingerprint, self._progress.running_s, answer))
+
+    def of_request(self, request_id: int) -> bytes | None:
+        """What an earlier store answered to a request that is sent again."""
+        if self._earlier is None:
+            self._earlier = {}
+            for (packed,) in self._db.execute("SELECT answers FROM requests ORDER BY id"):
+                flat = unpack(packed)
+                self._earlier.update(zip(flat[::2], flat[1::2], strict=True))
+        return self._earlier.get(request_id)
+
+    def keep(self, request_id: int, answer: bytes) -> None:
+        """Keeps what a request without a key was answered, should it be sent again to the next store."""
+        self._group.append(request_id)
+        self._group.append(answer)
+
+    def flush(self) -> None:
+        """Writes the answers of this transaction."""
+        self._earlier = None
+        self._flush_keys()
+        if self._group:
+            self._groups += 1
+            self._db.execute("INSERT INTO requests (id, answers) VALUES (?, ?)", (self._groups, pack(self._group)))
+            self._db.execute("DELETE FROM requests WHERE id <= ?", (self._groups - KEPT_GROUPS,))
+            self._group.clear()
+
+    def prune(self, limit: int) -> int:
+        """Removes up to `limit` answers to keys that are too old; how many those were."""
+        return self._db.execute(
+            "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE running_s <= ? LIMIT ?)",
+            (self._progress.running_s - KEPT_ANSWERS_S, limit),
+        ).rowcount
+
+    def _flush_keys(self) -> None:
+        if self._under_keys:
+            self._db.executemany(
+                "INSERT OR REPLACE INTO answers (key, request, running_s, answer) VALUES (?, ?, ?, ?)",
+                self._under_keys,
+            )
+            self._under_keys.clear()
