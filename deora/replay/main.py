@@ -15,15 +15,17 @@ import uvloop
 
 from deora.clock import SystemClock
 from deora.config.schema import Config, FirestoreUpstream, PostgresUpstream, SqliteUpstream, upstreams
-from deora.errors import ConfigError
+from deora.errors import ConfigError, Problem
 from deora.observe.logs import configure
+from deora.replay.adoptions import Adoptions
 from deora.replay.breaker import Breaker
 from deora.replay.calls import Calls
 from deora.replay.lane import Lane, LaneSettings, Status
 from deora.replay.policy import Retry
+from deora.replay.reads import Reads, Source
 from deora.upstream.base import Upstream
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
-from deora.wire.frames import Frame, Kind, encode, pack
+from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
 
 _log = logging.getLogger("deora.replay")
@@ -59,20 +61,27 @@ class Replayer:
         self._shown: dict[str, dict[str, Any]] = {}
         breaker = config.database.breaker
         self._upstreams = {name: connect(settings, data) for name, settings in upstreams(config).items()}
+        breakers = {name: Breaker(breaker.threshold, breaker.timeout_s) for name in self._upstreams}
+        clock = SystemClock()
         self._lanes = [
             Lane(
                 name,
                 upstream,
                 self._calls,
                 lane_settings(config),
-                Breaker(breaker.threshold, breaker.timeout_s),
-                SystemClock(),
+                breakers[name],
+                clock,
                 sleep=asyncio.sleep,
                 random=random.random,
                 report=self._report,
             )
             for name, upstream in self._upstreams.items()
         ]
+        sources = [
+            Source(lane.name, self._upstreams[lane.name], breakers[lane.name], lane.note_read) for lane in self._lanes
+        ]
+        self._reads = Reads(sources, self._calls, Adoptions(self._calls), clock)
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, sock: socket.socket, generation: int) -> None:
         """Delivers until the supervisor says STOP or goes away."""
@@ -102,13 +111,32 @@ class Replayer:
             self._stopping.set()
 
     def _on_frame(self, link: Link, frame: Frame) -> None:
-        kind, _, _, generation, ident, _ = frame
+        kind, _, _, generation, ident, body = frame
         if kind == Kind.REPLY:
             self._calls.replied(frame)
+        elif kind == Kind.CALL:
+            task = asyncio.ensure_future(self._answer(link, ident, body))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
         elif kind == Kind.PING:
             link.send(encode(Kind.PONG, ident, generation=generation))
         elif kind == Kind.STOP:
             self._stopping.set()
+
+    async def _answer(self, link: Link, ident: int, body: bytes) -> None:
+        """Answers a CALL of a worker, or of the supervisor."""
+        try:
+            reply = pack(await self._reads.serve(*unpack(body)))
+        except Problem as problem:
+            link.send(encode(Kind.REPLY, ident, pack(problem.to_wire()), aux=1))
+        except Exception:
+            _log.exception("a read failed")
+            fault = Problem(
+                "unavailable", "a fault in DEORA: upstream was not read", hint="see the log", retry_after_s=1
+            )
+            link.send(encode(Kind.REPLY, ident, pack(fault.to_wire()), aux=1))
+        else:
+            link.send(encode(Kind.REPLY, ident, reply))
 
     def _report(self, name: str, status: Status) -> None:
         figures = asdict(status)

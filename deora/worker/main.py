@@ -16,15 +16,20 @@ from typing import Any
 
 import uvloop
 
+from deora.cache.disk import DiskTier
 from deora.cache.memory import MemoryCache
+from deora.cache.tiered import Tiers
+from deora.clock import SystemClock
 from deora.config.schema import Config
 from deora.errors import Problem
 from deora.observe.logs import configure
 from deora.wire.answers import answer, problem_answer
+from deora.wire.calls import Caller
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
-from deora.worker.context import Answer, Context, Reply
+from deora.worker.context import Answer, Context, Reply, Shown
 from deora.worker.handlers import HANDLERS
+from deora.worker.read_through import ReadThrough
 from deora.worker.reader import Reader
 from deora.worker.requests import Request, parse
 from deora.worker.router import route
@@ -44,16 +49,30 @@ class Worker:
         self._server = init["name"].encode()
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        memory = config.cache.memory
         loop = asyncio.get_running_loop()
-        self._context = Context(
-            Reader(data / "store.db"), MemoryCache(memory.max_size, memory.ttl_s), config.queue.priorities, loop.time
+        reader = Reader(data / "store.db")
+        memory: MemoryCache[Shown] = MemoryCache(config.cache.memory.max_size, config.cache.memory.ttl_s)
+        self._caller = Caller()
+        self._tiers = Tiers()
+        disk = config.cache.disk
+        if disk.max_size:
+            self._tiers.add("disk", DiskTier(data / "cache", disk.max_size, disk.ttl_s))
+        reads = ReadThrough(
+            reader,
+            memory,
+            self._tiers,
+            self._caller,
+            config.database.sync_interval_s,
+            loop.time,
+            SystemClock().wall_us,
+            self._start,
         )
+        self._context = Context(reader, memory, reads, config.queue.priorities, loop.time)
 
     async def serve(self, sock: socket.socket) -> None:
         """Serves until the supervisor says STOP or goes away. Raises sqlite3.Error while the file cannot be opened."""
         await self._context.reader.open()
-        link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
+        link = self._caller.link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
         link.send(encode(Kind.HELLO, 0, pack({}), generation=self._generation))
         try:
             await self._stopping.wait()
@@ -64,22 +83,31 @@ class Worker:
             # aiosqlite's thread would keep the process alive; a disk that hangs must not.
             async with asyncio.timeout(STOPPING_S):
                 await self._context.reader.close()
+                await self._tiers.close()
 
     def _on_frame(self, link: Link, frame: Frame) -> None:
         kind, flags, aux, _, ident, body = frame
         if kind == Kind.REQUEST:
             self._on_request(link, parse(ident, flags, aux, body, self._run))
         elif kind == Kind.NOTICE:
-            self._context.memory.invalidate(unpack(body))
+            paths = unpack(body)
+            self._context.memory.invalidate(paths)
+            self._context.reads.forget(paths)
+        elif kind == Kind.REPLY:
+            self._caller.replied(frame)
         elif kind == Kind.STORE:
             self._context.memory.clear()
+            self._context.reads.forget_all()
             self._start(self._reopen(link))
         elif kind == Kind.PING:
-            memory = self._context.memory
-            figures = {"hits": memory.hits, "misses": memory.misses, "bytes": memory.size_bytes}
-            link.send(encode(Kind.PONG, ident, pack(figures), generation=self._generation))
+            link.send(encode(Kind.PONG, ident, pack(self._figures()), generation=self._generation))
         elif kind == Kind.STOP:
             self._stopping.set()
+
+    def _figures(self) -> dict[str, Any]:
+        memory = self._context.memory
+        tiers = {"memory": {"hits": memory.hits, "misses": memory.misses}, **self._tiers.figures()}
+        return {"cache": tiers, "bytes": memory.size_bytes}
 
     async def _reopen(self, link: Link) -> None:
         try:
