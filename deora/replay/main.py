@@ -6,10 +6,12 @@ import asyncio
 import logging
 import random
 import socket
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 
@@ -22,6 +24,7 @@ from deora.replay.breaker import Breaker
 from deora.replay.calls import Calls
 from deora.replay.lane import Lane, LaneSettings, Status
 from deora.replay.policy import Retry
+from deora.replay.puller import Puller
 from deora.replay.reads import Reads, Source
 from deora.upstream.base import Upstream
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
@@ -39,6 +42,18 @@ def connect(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream, dat
     if isinstance(settings, SqliteUpstream):
         return SqliteClient(data / settings.file)
     raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite"])
+
+
+def identity_of(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream) -> str:
+    """What tells this upstream from another one of the configuration, without its secrets."""
+    if isinstance(settings, SqliteUpstream):
+        place = settings.file
+    elif isinstance(settings, FirestoreUpstream):
+        place = f"{settings.emulator_host or ''}/{settings.project}/{settings.database}"
+    else:
+        address = urlsplit(settings.url)
+        place = f"{address.netloc.rpartition('@')[2]}{address.path}"
+    return f"{settings.type}:{place}"
 
 
 def lane_settings(config: Config) -> LaneSettings:
@@ -80,7 +95,18 @@ class Replayer:
         sources = [
             Source(lane.name, self._upstreams[lane.name], breakers[lane.name], lane.note_read) for lane in self._lanes
         ]
-        self._reads = Reads(sources, self._calls, Adoptions(self._calls), clock)
+        adoptions = Adoptions(self._calls)
+        self._reads = Reads(sources, self._calls, adoptions, clock)
+        database = config.database
+        self._puller = Puller(
+            sources[0],
+            identity_of(database.primary),
+            database.replicate,
+            self._calls,
+            adoptions,
+            database.sync_interval_s,
+            sleep=asyncio.sleep,
+        )
         self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, sock: socket.socket, generation: int) -> None:
@@ -89,7 +115,9 @@ class Replayer:
         self._calls.link.send(encode(Kind.HELLO, 0, pack({}), generation=generation))
         for lane in self._lanes:
             self._report(lane.name, lane.status)
-        tasks = [asyncio.create_task(self._guard(lane), name=lane.name) for lane in self._lanes]
+        tasks = [asyncio.create_task(self._guard(lane.name, lane.run())) for lane in self._lanes]
+        if self._puller.collections:
+            tasks.append(asyncio.create_task(self._guard("pulls", self._puller.run())))
         await self._stopping.wait()
         for task in tasks:
             task.cancel()
@@ -100,14 +128,14 @@ class Replayer:
                 await asyncio.gather(*(upstream.close() for upstream in self._upstreams.values()))
         self._calls.link.close()
 
-    async def _guard(self, lane: Lane) -> None:
+    async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await lane.run()
+            await work
         except asyncio.CancelledError:
             raise
         except Exception:
             # A fault of ours. The process ends and is started again; the batch is where it was.
-            _log.exception("the lane of upstream %s failed", lane.name)
+            _log.exception("the replayer's work for %s failed", name)
             self._stopping.set()
 
     def _on_frame(self, link: Link, frame: Frame) -> None:

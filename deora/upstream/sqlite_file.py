@@ -8,6 +8,7 @@ each written document the next one, also where another program writes to the fil
 from __future__ import annotations
 
 import sqlite3
+import time
 from pathlib import Path
 from typing import Final
 
@@ -19,11 +20,10 @@ CREATE INDEX IF NOT EXISTS deora_documents_version ON deora_documents (version);
 CREATE TABLE IF NOT EXISTS deora_cursor (
   node TEXT NOT NULL, epoch TEXT NOT NULL, lane INTEGER NOT NULL, seq INTEGER NOT NULL, batch_id TEXT NOT NULL,
   applied BLOB NOT NULL, taken_by TEXT, PRIMARY KEY (node, epoch, lane)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS deora_versions (last INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS deora_versions (id INTEGER PRIMARY KEY CHECK (id = 1), last INTEGER NOT NULL);
 """
 _HAS_COUNTER: Final = "SELECT 1 FROM deora_versions"
-_START_COUNTER: Final = """INSERT INTO deora_versions SELECT coalesce(max(version), 0) FROM deora_documents
-  WHERE NOT EXISTS (SELECT 1 FROM deora_versions)"""
+_START_COUNTER: Final = "INSERT OR IGNORE INTO deora_versions SELECT 1, coalesce(max(version), 0) FROM deora_documents"
 # What DEORA itself writes has the next version already, so the second statement finds no row.
 _COUNT: Final = """BEGIN
   UPDATE deora_versions SET last = max(last + 1, new.version);
@@ -55,12 +55,11 @@ class SqliteFile:
             self.close()
         if self.db is None:
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s)
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.executescript(_SCHEMA)
-            if db.execute(_HAS_COUNTER).fetchone() is None:
-                db.execute(_START_COUNTER)
-            db.executescript(_TRIGGERS)
+            try:
+                _prepare(db, self._busy_timeout_s)
+            except BaseException:
+                db.close()
+                raise
             self.db, self._file = db, _file_at(self.path)
         return self.db
 
@@ -69,6 +68,25 @@ class SqliteFile:
         if self.db is not None:
             self.db.close()
             self.db = None
+
+
+def _prepare(db: sqlite3.Connection, patience_s: float) -> None:
+    """Makes what the file lacks. Another connection may be doing the same at this moment."""
+    deadline_s = time.monotonic() + patience_s
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as error:
+            # For this one statement SQLite does not wait by itself.
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline_s:
+                raise
+            time.sleep(0.005)
+    db.execute("PRAGMA synchronous = FULL")
+    db.executescript(_SCHEMA)
+    if db.execute(_HAS_COUNTER).fetchone() is None:
+        db.execute(_START_COUNTER)
+    db.executescript(_TRIGGERS)
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:

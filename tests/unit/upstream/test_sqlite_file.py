@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -66,6 +68,22 @@ def test_a_file_of_an_older_deora_goes_on_from_its_highest_version(path: Path) -
     file.open().execute(INSERT, ("a/2", "2", 0))
     file.close()
     assert versions(path) == {"a/1": 41, "a/2": 42}
+
+
+def test_several_may_open_a_new_file_at_once(tmp_path: Path) -> None:
+    for number in range(20):
+        files = [SqliteFile(tmp_path / f"{number}.db", 5.0) for _ in range(4)]
+        start = threading.Barrier(len(files))
+
+        def open_one(file: SqliteFile, start: threading.Barrier = start) -> None:
+            start.wait()
+            file.open()
+
+        with ThreadPoolExecutor(len(files)) as threads:
+            list(threads.map(open_one, files))
+        assert files[0].open().execute("SELECT last FROM deora_versions").fetchall() == [(0,)]
+        for file in files:
+            file.close()
 
 
 def test_a_file_that_was_replaced_is_opened_anew(path: Path) -> None:
