@@ -22,6 +22,5 @@ IDLE: Final = (
     "security.rate_limit",
     "security.limits.connections_per_address",
     "security.limits.streams",
-    "cache.redis",
     "operations",
 )

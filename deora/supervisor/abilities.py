@@ -6,6 +6,8 @@ named in the log at start-up.
 
 from __future__ import annotations
 
+import importlib.util
+
 from deora import __version__
 from deora.config.abilities import IDLE, REFUSED
 from deora.config.schema import Config, SqliteUpstream, upstreams
@@ -22,6 +24,11 @@ def check_abilities(config: Config) -> None:
                 f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has the type sqlite alone",
                 hint='use {"type": "sqlite", "file": "upstream.db"}',
             )
+    if config.cache.redis.url is not None and importlib.util.find_spec("redis") is None:
+        raise StartError(
+            "cache.json: redis.url is set, and the package redis is not installed",
+            hint="pip install 'deora[redis]', or set redis.url to null",
+        )
     mode = config.loadbalancer.mode
     if mode not in MODES:
         raise StartError(

@@ -79,6 +79,7 @@ class Gauges:
             disk_total_bytes=disk.get("disk_total"),
             memory_available_bytes=psutil.virtual_memory().available,
             cache=self._cache(),
+            redis=self._redis(),
         )
 
     def _worker(self, child: Child, now_s: float) -> WorkerState:
@@ -233,6 +234,11 @@ class Gauges:
                 for name, number in figures.items():
                     totals[tier][name] += number
         return totals
+
+    def _redis(self) -> bool | None:
+        if self._config.cache.redis.url is None:
+            return None
+        return all(child.figures.get("redis", True) for child in self._arbiter.children.values())
 
 
 def _labels(config: Config) -> dict[str, str]:

@@ -12,7 +12,7 @@ import socket
 import sqlite3
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
@@ -34,6 +34,9 @@ from deora.worker.reader import Reader
 from deora.worker.requests import Request, parse
 from deora.worker.router import route
 
+if TYPE_CHECKING:
+    from deora.cache.redis import RedisTier
+
 _log = logging.getLogger("deora.worker")
 
 STOPPING_S = 3.0
@@ -54,9 +57,8 @@ class Worker:
         memory: MemoryCache[Shown] = MemoryCache(config.cache.memory.max_size, config.cache.memory.ttl_s)
         self._caller = Caller()
         self._tiers = Tiers()
-        disk = config.cache.disk
-        if disk.max_size:
-            self._tiers.add("disk", DiskTier(data / "cache", disk.max_size, disk.ttl_s))
+        self._redis: RedisTier | None = None
+        self._cache, self._cache_directory = config.cache, data / "cache"
         reads = ReadThrough(
             reader,
             memory,
@@ -72,6 +74,7 @@ class Worker:
     async def serve(self, sock: socket.socket) -> None:
         """Serves until the supervisor says STOP or goes away. Raises sqlite3.Error while the file cannot be opened."""
         await self._context.reader.open()
+        await self._add_tiers()
         link = self._caller.link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
         link.send(encode(Kind.HELLO, 0, pack({}), generation=self._generation))
         try:
@@ -84,6 +87,18 @@ class Worker:
             async with asyncio.timeout(STOPPING_S):
                 await self._context.reader.close()
                 await self._tiers.close()
+
+    async def _add_tiers(self) -> None:
+        redis, disk = self._cache.redis, self._cache.disk
+        if redis.url is not None:
+            from deora.cache.redis import RedisTier
+
+            [(node,)] = await self._context.reader.rows("SELECT node FROM identity")
+            now_s = asyncio.get_running_loop().time
+            self._redis = RedisTier(redis.url, node, redis.timeout_s, disk.ttl_s, now_s)
+            self._tiers.add("redis", self._redis)
+        if disk.max_size:
+            self._tiers.add("disk", DiskTier(self._cache_directory, disk.max_size, disk.ttl_s))
 
     def _on_frame(self, link: Link, frame: Frame) -> None:
         kind, flags, aux, _, ident, body = frame
@@ -101,13 +116,16 @@ class Worker:
             self._start(self._reopen(link))
         elif kind == Kind.PING:
             link.send(encode(Kind.PONG, ident, pack(self._figures()), generation=self._generation))
+            if self._redis is not None:
+                self._start(self._redis.check())
         elif kind == Kind.STOP:
             self._stopping.set()
 
     def _figures(self) -> dict[str, Any]:
         memory = self._context.memory
         tiers = {"memory": {"hits": memory.hits, "misses": memory.misses}, **self._tiers.figures()}
-        return {"cache": tiers, "bytes": memory.size_bytes}
+        figures: dict[str, Any] = {"cache": tiers, "bytes": memory.size_bytes}
+        return figures if self._redis is None else {**figures, "redis": self._redis.is_up}
 
     async def _reopen(self, link: Link) -> None:
         try:
