@@ -159,13 +159,13 @@ class Service:
         self._load()
         return b"".join(out)
 
-    def housekeep(self) -> tuple[bytes, bool]:
+    def housekeep(self, *, idle: bool = True) -> tuple[bytes, bool]:
         """A step of housekeeping in a transaction of its own; whether another should follow soon."""
         self._out = []
         self._replicated = []
         self._tick()
         self._db.execute("BEGIN IMMEDIATE")
-        more = self._housekeeping.step()
+        more = self._housekeeping.step(idle=idle)
         self._flush()
         self._db.execute("COMMIT")
         return self._answers(), more
@@ -345,6 +345,8 @@ class Service:
                 self._put_off[name] = due_s
                 continue
             batch = self.outbox.next_batch(upstream, limits)
+            if batch is None and upstream.tail:
+                self._put_off[name] = due_s
             if batch is not None:
                 del self._parked[name]
                 pace = self._paces[name]

@@ -36,8 +36,6 @@ _INSERT: Final = """INSERT INTO documents (id, collection, name, version, commit
 _UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_us = ?4, updated_us = ?5, pending = ?6,
   dead = ?7, base_state = ?8, view = CAST(?9 AS TEXT), base = CAST(?10 AS TEXT) WHERE id = ?1"""
 _IN_STEP: Final = "UPDATE documents SET pending = 0, base_state = 1, base = NULL WHERE id = ?"
-_ANY_GONE: Final = """SELECT 1 FROM documents INDEXED BY documents_gone WHERE view IS NULL AND pending = 0 AND dead = 0
-  LIMIT 1"""
 _GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone WHERE view IS NULL AND pending = 0 AND dead = 0
   AND NOT EXISTS (SELECT 1 FROM heads WHERE heads.id BETWEEN 4 * documents.id AND 4 * documents.id + 3)
   AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE head BETWEEN 4 * documents.id AND 4 * documents.id + 3)
@@ -205,10 +203,6 @@ class Documents:
         self._by_path.clear()
         self._absent.clear()
         self._changed.clear()
-
-    def any_gone(self) -> bool:
-        """Whether there is a document that is gone and that no entry of the primary upstream speaks of."""
-        return self._db.execute(_ANY_GONE).fetchone() is not None
 
     def sweep(self, limit: int) -> int:
         """Removes up to `limit` rows whose document is gone and that no entry speaks of; returns how many.
