@@ -68,7 +68,9 @@ class Server:
 
     def initialise(self) -> None:
         """Makes the server's files."""
-        self.run("initdb", "--pgdata", str(self.files), "--username=deora", "--auth=trust", "--no-sync", "--locale=C.UTF-8")
+        self.run(
+            "initdb", "--pgdata", str(self.files), "--username=deora", "--auth=trust", "--no-sync", "--locale=C.UTF-8"
+        )
 
     def run(self, program: str, *arguments: str) -> None:
         """Runs one of PostgreSQL's programs as the server's user. Raises with what it printed."""

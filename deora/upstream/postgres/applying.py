@@ -37,7 +37,7 @@ from deora.upstream.postgres.statements import (
     UPSERT,
     move,
     rows_of,
-    save_arguments,
+    saved,
 )
 from deora.upstream.postgres.tables import SetupError, Tables
 
@@ -136,8 +136,11 @@ class Batch:
 
     async def _run(self, entries: Entries, *, strict: bool) -> None:
         """Writes some entries. `strict`: one entry, its writes one by one in their order."""
-        mapped = [(index, write) for index, writes in entries for write in writes if self._is_mapped(write)]
-        generic = [(index, write) for index, writes in entries for write in writes if not self._is_mapped(write)]
+        generic: list[tuple[int, Write]] = []
+        mapped: list[tuple[int, Write]] = []
+        for index, writes in entries:
+            for write in writes:
+                (mapped if self._tables.is_mapped_path(write.path) else generic).append((index, write))
         index = entries[0][0]
         if generic:
             with self._refusals(index, Kind.DOCUMENT, grouped=not strict):
@@ -145,9 +148,6 @@ class Batch:
         if mapped:
             with self._refusals(index, Kind.DOCUMENT, Kind.STALE, Kind.SETUP, grouped=not strict):
                 await self._write_mapped(mapped, strict=strict)
-
-    def _is_mapped(self, write: Write) -> bool:
-        return self._tables.is_mapped(split(write.path)[0])
 
     @contextmanager
     def _refusals(self, index: int | None, *kinds: Kind, grouped: bool = False) -> Iterator[None]:
@@ -201,11 +201,11 @@ class Batch:
         """Writes what has become of the documents. Raises RacedError where an absent one has appeared meanwhile."""
         gone = sorted(path for path, data in views.items() if data is None and path not in absent)
         fresh = [(path, data) for path, data in views.items() if data is not None and path in absent]
-        saved = [(path, data) for path, data in views.items() if data is not None and path not in absent]
-        if saved:
-            await self._connection.execute(UPSERT, *save_arguments(saved))
+        kept = [(path, data) for path, data in views.items() if data is not None and path not in absent]
+        if kept:
+            await self._connection.execute(UPSERT, saved(kept))
         if fresh:
-            status = await self._connection.execute(INSERT_FRESH, *save_arguments(fresh))
+            status = await self._connection.execute(INSERT_FRESH, saved(fresh))
             if rows_of(status) != len(fresh):
                 raise RacedError
         if gone:

@@ -21,11 +21,11 @@ _MAY_HAVE_EXPONENT: Final = re.compile(rb"\d[eE][-+\d]")
 _STRING_OR_EXPONENT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?[eE][-+]?\d+')
 
 
-def to_jsonb(canonical_text: bytes) -> str:
+def to_jsonb(canonical_text: bytes) -> bytes:
     """The text to be cast to jsonb, for canonical text of any value."""
-    if _MAY_HAVE_EXPONENT.search(canonical_text) is not None:
-        canonical_text = _STRING_OR_EXPONENT.sub(_written_out, canonical_text)
-    return canonical_text.decode()
+    if _MAY_HAVE_EXPONENT.search(canonical_text) is None:
+        return canonical_text
+    return _STRING_OR_EXPONENT.sub(_written_out, canonical_text)
 
 
 def from_jsonb(text: str) -> bytes:

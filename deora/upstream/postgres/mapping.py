@@ -90,7 +90,7 @@ class Group:
                     if chosen is None or row.id in chosen
                 ]
             )
-        )
+        ).decode()
 
 
 def groups_of(tables: Mapping[str, Table], writes: Iterable[tuple[int, Write]], *, strict: bool = False) -> list[Group]:

@@ -24,7 +24,8 @@ from deora.upstream.postgres.statements import (
     bounds,
     cursor_arguments,
     mark_of,
-    version_of,
+    next_of,
+    since_of,
 )
 from deora.upstream.postgres.tables import Tables
 
@@ -87,16 +88,16 @@ class Reading:
         stable = last if held is None else min(last, held)
         async with self._snapshot():
             seq = await self._seq(key)
-            found = await self._connection.fetch(LIST_CHANGES, collection, version_of(since), stable, limit + 1)
-        copies = [_copy(*row) for row in found]
-        return Page(seq, copies[:limit], copies[limit].mark if len(copies) > limit else None)
+            found = await self._connection.fetch(LIST_CHANGES, collection, *since_of(since), stable, limit + 1)
+        following = next_of(found[limit - 1]["version"], found[limit - 1]["path"]) if len(found) > limit else None
+        return Page(seq, [_copy(*row) for row in found[:limit]], following)
 
     async def _changes_of_table(self, key: CursorKey, collection: str, since: str, limit: int) -> Page:
         async with self._snapshot():
             seq = await self._seq(key)
             table = await self._table(collection)
-            found = await self._connection.fetch(rows.changes_sql(table), *rows.since_of(since), limit + 1)
-        following = rows.next_of(found[limit - 1]["version"], found[limit - 1]["id"]) if len(found) > limit else None
+            found = await self._connection.fetch(rows.changes_sql(table), *since_of(since), limit + 1)
+        following = next_of(found[limit - 1]["version"], found[limit - 1]["id"]) if len(found) > limit else None
         return Page(seq, [_copy_of_row(table, collection, row) for row in found[:limit]], following)
 
     async def names(self, collection: str, after: str | None, limit: int) -> Names:

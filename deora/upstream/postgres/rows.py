@@ -20,7 +20,6 @@ from deora.errors import DeoraError
 from deora.upstream.postgres.catalog import Column, Form, Table
 from deora.upstream.postgres.jsonb import load
 from deora.upstream.postgres.mapping import ids_cast
-from deora.upstream.postgres.statements import mark_of, version_of
 
 _NEXT: Final = "pg_snapshot_xmax(pg_current_snapshot())::text::bigint"
 # The highest number below the next one that ends in these 32 bits.
@@ -53,17 +52,6 @@ def changes_sql(table: Table) -> str:
         f" AND ($1 > {_NEXT} OR {_CHANGED} > $1 OR ({_CHANGED} = $1 AND {_id(table)} > $2))"
         f" ORDER BY version, id LIMIT $3"
     )
-
-
-def since_of(since: str) -> tuple[int, str]:
-    """Version and id to begin behind, of a mark (all of that version again) or of what a page said comes next."""
-    mark, slash, name = since.partition("/")
-    return (version_of(mark), name) if slash else (version_of(mark), "")
-
-
-def next_of(version: int, name: str) -> str:
-    """What a page of changes says comes next."""
-    return f"{mark_of(version)}/{name}"
 
 
 def document(table: Table, text: str) -> bytes:

@@ -3,16 +3,18 @@
 Names without a schema go where the role's search_path says, so that the owner of the database decides. Identifiers of
 the user's own are quoted; every value is a bound parameter.
 
-**Versions.** Each write of a document takes the next number of `deora_version`. A number is taken before its
-transaction commits, so a lower one may become visible after a higher one. A writer therefore holds, until it ends, a
-shared advisory lock whose key carries the sequence's value at its start, and a reader of changes goes no further than
-the lowest such value: what is behind it comes with the next reading, nothing is ever passed over.
+**Versions.** The documents that one statement writes take the next number of `deora_version` together. It is taken
+before its transaction commits, so a lower one may become visible after a higher one. A writer therefore holds, until it
+ends, a shared advisory lock whose key carries the sequence's value at its start, and a reader of changes goes no
+further than the lowest such value: what is behind it comes with the next reading, nothing is ever passed over.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
+
+import orjson
 
 from deora.documents.paths import split
 from deora.upstream.base import CursorKey, Delivery
@@ -57,8 +59,8 @@ _MOVE: Final = f"""UPDATE deora_cursor SET seq = $4, batch_id = $5, applied = $6
 LOCK_DOCUMENTS: Final = """SELECT path, data::text FROM deora_documents
   WHERE path = ANY($1::text[]) ORDER BY path FOR UPDATE"""
 _INSERT: Final = """INSERT INTO deora_documents (path, collection, id, data, version, updated_at)
-  SELECT path, collection, id, data::jsonb, nextval('deora_version'), now()
-  FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS given (path, collection, id, data) """
+  SELECT path, collection, id, data, (SELECT nextval('deora_version')), now()
+  FROM jsonb_to_recordset($1::jsonb) AS given (path text, collection text, id text, data jsonb) """
 UPSERT: Final = f"""{_INSERT}ON CONFLICT (path) DO UPDATE
   SET data = excluded.data, version = excluded.version, updated_at = excluded.updated_at"""
 INSERT_FRESH: Final = f"{_INSERT}ON CONFLICT (path) DO NOTHING"
@@ -70,7 +72,8 @@ LIST_DOCUMENTS: Final = """SELECT path, data::text, version FROM deora_documents
 LIST_NAMES: Final = """SELECT path FROM deora_documents
   WHERE path > $1 AND path < $2 AND collection = $3 ORDER BY path LIMIT $4"""
 LIST_CHANGES: Final = """SELECT path, data::text, version FROM deora_documents
-  WHERE collection = $1 AND version >= $2 AND version <= $3 ORDER BY version, path LIMIT $4"""
+  WHERE collection = $1 AND version >= $2 AND (version, path) > ($2, $3) AND version <= $4
+  ORDER BY version, path LIMIT $5"""
 # Last value first: who takes a number after that look is beyond the limit, who took one before it holds its lock.
 LAST_VERSION: Final = "SELECT last_value FROM deora_version"
 LOWEST_HELD: Final = f"""SELECT min(((classid::bigint << 32) | objid::bigint) - {LOCK_SPACE}) FROM pg_locks
@@ -105,16 +108,16 @@ def move(delivery: Delivery) -> tuple[str, tuple[Any, ...]]:
     return _MOVE, (*moved, delivery.expected_seq, delivery.expected_batch_id)
 
 
-def save_arguments(documents: Iterable[tuple[str, bytes]]) -> tuple[list[str], list[str], list[str], list[str]]:
-    """What UPSERT and INSERT_FRESH take, for paths with their canonical text, sorted: all boxes lock in one order."""
-    paths, collections, ids, texts = [], [], [], []
+def saved(documents: Iterable[tuple[str, bytes]]) -> str:
+    """What UPSERT and INSERT_FRESH take, for paths with their canonical text, sorted: all boxes lock in one order.
+
+    One JSON text: asyncpg packs it four times as fast as arrays of 500 texts.
+    """
+    rows = []
     for path, data in sorted(documents):
         collection, name = split(path)
-        paths.append(path)
-        collections.append(collection)
-        ids.append(name)
-        texts.append(to_jsonb(data))
-    return paths, collections, ids, texts
+        rows.append({"path": path, "collection": collection, "id": name, "data": orjson.Fragment(to_jsonb(data))})
+    return orjson.dumps(rows).decode()
 
 
 def bounds(collection: str, after: str | None) -> tuple[str, str, str]:
@@ -130,9 +133,18 @@ def mark_of(version: int) -> str:
     return f"{version:0{MARK_DIGITS}d}"
 
 
-def version_of(mark: str) -> int:
-    """The number of a mark; 0 for the empty one, which stands before all changes."""
-    return int(mark) if mark else 0
+def since_of(since: str) -> tuple[int, str]:
+    """Version and name to begin behind: of a mark (all of that version again), or of what a page said comes next.
+
+    The empty mark stands before all changes.
+    """
+    mark, _, name = since.partition("/")
+    return int(mark) if mark else 0, name
+
+
+def next_of(version: int, name: str) -> str:
+    """What a page of changes says comes next, behind the document or row of this name."""
+    return f"{mark_of(version)}/{name}"
 
 
 def rows_of(status: str) -> int:

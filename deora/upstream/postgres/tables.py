@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deora.config.database import Table as TableSettings
+from deora.documents.paths import split
 from deora.upstream.postgres.catalog import PRIVILEGES, READ_TABLE, Table, missing_grants, table_of
 from deora.upstream.postgres.statements import quoted_table
 
@@ -24,6 +25,10 @@ class Tables:
     def is_mapped(self, collection: str) -> bool:
         """Whether the collection has a table of its own."""
         return collection in self._settings
+
+    def is_mapped_path(self, path: str) -> bool:
+        """Whether the document's collection has a table of its own."""
+        return bool(self._settings) and split(path)[0] in self._settings
 
     async def get(self, connection: Any, collections: Iterable[str]) -> Mapping[str, Table]:
         """The tables of mapped collections. Raises SetupError for one that cannot be used."""
