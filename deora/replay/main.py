@@ -36,7 +36,14 @@ def connect(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream, dat
     """The client of an upstream. Connections are made when they are first needed."""
     if isinstance(settings, SqliteUpstream):
         return SqliteClient(data / settings.file)
-    raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite"])
+    if isinstance(settings, PostgresUpstream):
+        # asyncpg is a package of an extra, and takes memory: only who names a PostgreSQL has it.
+        from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
+
+        return PostgresClient(settings)
+    raise ConfigError(
+        [f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite, postgres"]
+    )
 
 
 def lane_settings(config: Config) -> LaneSettings:
