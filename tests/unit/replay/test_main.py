@@ -204,13 +204,14 @@ def test_a_configuration_that_it_cannot_serve_is_told_and_ends_it(
 ) -> None:
     monkeypatch.setattr(main, "configure", lambda *_: None)
     ours, theirs = socket.socketpair()
-    config = with_database(primary=PostgresUpstream(type="postgres", url="postgresql://h/d"))
+    url = "postgresql://h/d?target_session_attrs=standby"
+    config = with_database(primary=PostgresUpstream(type="postgres", url=url))
     code = run(theirs, {"config": config.to_wire(), "data": str(tmp_path), "generation": 1})
     assert code == main.EXIT_CANNOT_BOOT
     frame = BlockingLink(ours).receive_one()
     assert frame is not None
     name, reason, hint = unpack(frame[5])
     assert (frame[0], name) == (Kind.EVENT, "cannot-boot")
-    assert "postgres" in reason
+    assert "target_session_attrs is 'standby'" in reason
     assert hint is None
     ours.close()
