@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from deora.clock import SystemClock
+from deora.config.abilities import UPSTREAMS
 from deora.config.schema import Config, FirestoreUpstream, PostgresUpstream, SqliteUpstream, upstreams
 from deora.errors import ConfigError
 from deora.observe.logs import configure
@@ -41,9 +42,8 @@ def connect(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream, dat
         from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
 
         return PostgresClient(settings)
-    raise ConfigError(
-        [f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite, postgres"]
-    )
+    allowed = ", ".join(UPSTREAMS)
+    raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: {allowed}"])
 
 
 def lane_settings(config: Config) -> LaneSettings:

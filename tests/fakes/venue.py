@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -47,10 +48,12 @@ class Venue:
         self._clients: list[Client] = []
         self.client = self.connect()
 
-    def connect(self, *, url: str | None = None, pool: Pool | None = None, **tables: str) -> Client:
-        """A client, whose collections have tables: `orders="public.orders:number"`, or `orders="orders"`."""
+    def connect(
+        self, tables: Mapping[str, str] | None = None, *, url: str | None = None, pool: Pool | None = None
+    ) -> Client:
+        """A client, whose collections have tables: `{"orders": "public.orders:number"}`; `:id` may be left out."""
         mapped = {}
-        for collection, written in tables.items():
+        for collection, written in (tables or {}).items():
             table, _, ident = written.partition(":")
             mapped[collection] = Table(table=table, id=ident or "id")
         settings = PostgresUpstream(type="postgres", url=url or self.url, tables=mapped, pool=pool or Pool())

@@ -25,7 +25,7 @@ def below(fields: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("type_", ["jsonb", "json"])
 async def test_every_update_does_what_it_did_to_the_view(venue: Venue, type_: str) -> None:
     await venue.execute(TABLE.format(type=type_))
-    venue.connect(things="things")
+    venue.connect({"things": "things"})
     expected = {}
     for number, (before, fields) in enumerate(UPDATES):
         path = f"things/{number}"
@@ -38,7 +38,7 @@ async def test_every_update_does_what_it_did_to_the_view(venue: Venue, type_: st
 
 async def test_every_upsert_makes_what_the_view_holds(venue: Venue) -> None:
     await venue.execute(TABLE.format(type="jsonb"))
-    venue.connect(things="things")
+    venue.connect({"things": "things"})
     expected = {}
     for number, (_, fields) in enumerate(UPDATES):
         path = f"things/{number}"
@@ -83,7 +83,7 @@ def random_fields(dice: random.Random) -> dict[str, Any]:
 async def test_any_update_of_anything_ends_where_the_oracle_does(venue: Venue, seed: int) -> None:
     dice = random.Random(seed)
     await venue.execute(TABLE.format(type="jsonb"))
-    venue.connect(things="things")
+    venue.connect({"things": "things"})
     expected: dict[str, bytes | None] = {}
     for number in range(150):
         path = f"things/{number}"
@@ -102,6 +102,6 @@ async def test_any_update_of_anything_ends_where_the_oracle_does(venue: Venue, s
 
 async def test_a_json_column_keeps_every_kind_of_value(venue: Venue) -> None:
     await venue.execute(TABLE.format(type="jsonb"))
-    venue.connect(things="things")
+    venue.connect({"things": "things"})
     assert await venue.send(set_("things/1", {"doc": EVERYTHING})) == Applied()
     assert await venue.read("things/1") == [{"doc": EVERYTHING}]
