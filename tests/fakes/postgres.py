@@ -72,6 +72,21 @@ class Server:
             "initdb", "--pgdata", str(self.files), "--username=deora", "--auth=trust", "--no-sync", "--locale=C.UTF-8"
         )
 
+    def copy(self, primary: Server) -> None:
+        """Makes this server a hot standby of a running one."""
+        source = ("--host=127.0.0.1", f"--port={primary.port}", "--username=deora")
+        self.run("pg_basebackup", f"--pgdata={self.files}", *source, "--write-recovery-conf", "--checkpoint=fast")
+
+    def make_certificate(self, name: str) -> None:
+        """Makes `name`.crt for localhost, signed by itself, and `name`.key. Skips the test where it cannot."""
+        if shutil.which("openssl") is None:
+            pytest.skip("no openssl here: apt-get install openssl")
+        files = {"-keyout": f"{name}.key", "-out": f"{name}.crt"}
+        subject = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+        how = ("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject)
+        command = [*how, *itertools.chain.from_iterable(files.items())]
+        subprocess.run(command, cwd=self.directory, user=self._user, check=True, capture_output=True)
+
     def run(self, program: str, *arguments: str) -> None:
         """Runs one of PostgreSQL's programs as the server's user. Raises with what it printed."""
         done = subprocess.run(
@@ -88,7 +103,7 @@ class Server:
     def start(self) -> None:
         """Starts it, and waits until it answers."""
         command = [str(self._bin / "postgres"), "-D", str(self.files), "-p", str(self.port), "-k", str(self.directory)]
-        settings = ["listen_addresses=127.0.0.1", "fsync=off", "synchronous_commit=off", *self._options]
+        settings = ["listen_addresses=127.0.0.1", "fsync=off", *self._options]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, *itertools.chain.from_iterable(("-c", setting) for setting in settings)],

@@ -43,6 +43,7 @@ class Venue:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self.key = KEY
         self.seq = 0
         self.batch_id = ""
         self._clients: list[Client] = []
@@ -65,14 +66,14 @@ class Venue:
         """Sends a batch; where it lands the next one is sent behind it."""
         payloads = [encode_writes(entry if isinstance(entry, list) else [entry]) for entry in entries]
         batch_id = f"b{self.seq + 1}"
-        outcome = await self.client.apply(Delivery(KEY, self.seq, self.batch_id, batch_id, b"", payloads))
+        outcome = await self.client.apply(Delivery(self.key, self.seq, self.batch_id, batch_id, b"", payloads))
         if isinstance(outcome, Applied):
             self.seq, self.batch_id = self.seq + 1, batch_id
         return outcome
 
     async def read(self, *paths: str) -> list[Any]:
         """The documents as the client reads them; None where there is none."""
-        page = await self.client.read_documents(KEY, list(paths))
+        page = await self.client.read_documents(self.key, list(paths))
         assert isinstance(page, Page), page
         return [None if copy.data is None else orjson.loads(copy.data) for copy in page.copies]
 

@@ -168,6 +168,7 @@ class PostgresUpstream:
         code = error.sqlstate or ""
         if kind_of_code(code) is Kind.READ_ONLY:
             self._pool.drop_idle()
+            self._ready = False  # the next server may be another one
         message = error.args[0]
         if code == INSUFFICIENT_PRIVILEGE and self._ready:
             message = f"{message}; {grants((), self._role, self._schema)}"
