@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final
-from uuid import UUID
 
 from deora.upstream.postgres.statements import quoted, quoted_table
 
@@ -29,6 +28,8 @@ PRIVILEGES: Final = """SELECT has_any_column_privilege($1, 'SELECT') AS "SELECT"
   current_user::text AS role"""
 
 _INTEGER_RANGES: Final = {"smallint": 15, "integer": 31, "bigint": 63}
+
+_UUID: Final = re.compile("([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})")
 
 
 class Form(Enum):
@@ -148,12 +149,10 @@ def id_fault(table: Table, name: str) -> str | None:
         if re.fullmatch(r"0|-?[1-9][0-9]{0,18}", name) is None or not -(1 << bits) <= int(name) < 1 << bits:
             return f"the id {name!r} is no {table.id.type}, as column {table.id.name} of {table.name} holds"
     elif table.id.type == "uuid":
-        try:
-            normal = str(UUID(name))
-        except ValueError:
-            normal = None
+        digits = name.lower().strip("{}").replace("-", "")
+        normal = "-".join(_UUID.findall(digits)[0]) if _UUID.fullmatch(digits) else ""
         if normal != name:
-            how = "" if normal is None else f"; written as PostgreSQL writes it, it is {normal}"
+            how = f"; written as PostgreSQL writes it, it is {normal}" if normal else ""
             return f"the id {name!r} is no uuid, as column {table.id.name} of {table.name} holds{how}"
     return None
 
