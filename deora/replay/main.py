@@ -14,6 +14,7 @@ from typing import Any
 import uvloop
 
 from deora.clock import SystemClock
+from deora.config.abilities import UPSTREAMS
 from deora.config.schema import Config, FirestoreUpstream, PostgresUpstream, SqliteUpstream, upstreams
 from deora.errors import ConfigError
 from deora.observe.logs import configure
@@ -36,7 +37,13 @@ def connect(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream, dat
     """The client of an upstream. Connections are made when they are first needed."""
     if isinstance(settings, SqliteUpstream):
         return SqliteClient(data / settings.file)
-    raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite"])
+    if isinstance(settings, PostgresUpstream):
+        # asyncpg is a package of an extra, and takes memory: only who names a PostgreSQL has it.
+        from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
+
+        return PostgresClient(settings)
+    allowed = ", ".join(UPSTREAMS)
+    raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: {allowed}"])
 
 
 def lane_settings(config: Config) -> LaneSettings:

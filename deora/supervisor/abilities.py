@@ -6,21 +6,33 @@ named in the log at start-up.
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import Final
+
 from deora import __version__
-from deora.config.abilities import IDLE, REFUSED
-from deora.config.schema import Config, SqliteUpstream, upstreams
+from deora.config.abilities import IDLE, REFUSED, UPSTREAMS
+from deora.config.schema import Config, upstreams
 from deora.config.sections import Section, plain
 from deora.errors import StartError
 from deora.gateway.balancer import MODES
+
+# Type of upstream -> a package of the extra of the same name, without which it cannot work.
+_PACKAGES: Final = {"postgres": "asyncpg"}
 
 
 def check_abilities(config: Config) -> None:
     """Raises StartError for what this version must not pretend to do."""
     for name, upstream in upstreams(config).items():
-        if not isinstance(upstream, SqliteUpstream):
+        if upstream.type not in UPSTREAMS:
             raise StartError(
-                f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has the type sqlite alone",
+                f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has {', '.join(UPSTREAMS)}",
                 hint='use {"type": "sqlite", "file": "upstream.db"}',
+            )
+        package = _PACKAGES.get(upstream.type)
+        if package is not None and find_spec(package) is None:
+            raise StartError(
+                f"database.json: {name} is of type {upstream.type!r}, which needs the package {package}",
+                hint=f"install the extra: pip install 'deora[{upstream.type}]'",
             )
     mode = config.loadbalancer.mode
     if mode not in MODES:

@@ -11,13 +11,17 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 
 from deora.upstream.base import CursorKey, Upstream
 from deora.upstream.sqlite import SqliteUpstream
 from tests.fakes.upstream import FakeUpstream
+
+if TYPE_CHECKING:
+    from deora.upstream.postgres.client import PostgresUpstream
+    from tests.fakes.postgres import Server
 
 
 class Bench(Protocol):
@@ -101,12 +105,61 @@ class FakeBench:
         """Nothing is open."""
 
 
+class PostgresBench:
+    """A schema of its own in a real server."""
+
+    names_index = True
+
+    def __init__(self, server: Server) -> None:
+        from tests.fakes.postgres import new_schema
+
+        self._url = asyncio.run(new_schema(server))
+        self._clients: list[PostgresUpstream] = []
+
+    def make(self) -> PostgresUpstream:
+        from deora.config.database import PostgresUpstream as Settings
+        from deora.upstream.postgres.client import PostgresUpstream
+
+        self._clients.append(PostgresUpstream(Settings(type="postgres", url=self._url)))
+        return self._clients[-1]
+
+    async def read_document(self, path: str) -> bytes | None:
+        return (await self.all_documents()).get(path)
+
+    async def all_documents(self) -> dict[str, bytes]:
+        from deora.upstream.postgres.jsonb import from_jsonb
+        from tests.fakes.postgres import fetch
+
+        rows = await fetch(self._url, "SELECT path, collection, id, data::text FROM deora_documents")
+        assert all(path == f"{collection}/{name}" for path, collection, name, _ in rows)
+        return {row[0]: from_jsonb(row[3]) for row in rows}
+
+    async def take_over(self, key: CursorKey, taker: str) -> None:
+        from tests.fakes.postgres import fetch
+
+        marked = await fetch(
+            self._url,
+            "UPDATE deora_cursor SET taken_by = $1 WHERE node = $2 AND epoch = $3 AND lane = $4 RETURNING 1",
+            taker,
+            key.node,
+            key.epoch,
+            key.lane,
+        )
+        assert len(marked) == 1
+
+    async def close(self) -> None:
+        while self._clients:
+            await self._clients.pop().close()
+
+
 BENCHES: Final[dict[str, Callable[[Path], Bench]]] = {"sqlite": SqliteBench, "fake": FakeBench}
 
 
-@pytest.fixture(params=sorted(BENCHES))
+@pytest.fixture(params=[*sorted(BENCHES), "postgres"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """An empty upstream of each kind."""
+    if request.param == "postgres":
+        return PostgresBench(request.getfixturevalue("postgres_server"))
     return BENCHES[request.param](tmp_path)
 
 

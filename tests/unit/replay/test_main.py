@@ -109,15 +109,17 @@ def test_a_file_upstream_lies_in_the_data_directory(tmp_path: Path) -> None:
     asyncio.run(upstream.close())
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        FirestoreUpstream(type="firestore", project="p", credentials="key.json"),
-        PostgresUpstream(type="postgres", url="postgresql://h/d"),
-    ],
-)
-def test_a_type_that_is_not_there_is_a_clear_error(tmp_path: Path, settings: Any) -> None:
-    with pytest.raises(ConfigError, match=f"no upstream of type '{settings.type}'; allowed: sqlite"):
+def test_a_postgres_is_connected_to_when_it_is_needed(tmp_path: Path) -> None:
+    from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
+
+    upstream = connect(PostgresUpstream(type="postgres", url="postgresql://h/d"), tmp_path)
+    assert isinstance(upstream, PostgresClient)
+    assert upstream.figures.total == 0
+
+
+def test_a_type_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
+    settings = FirestoreUpstream(type="firestore", project="p", credentials="key.json")
+    with pytest.raises(ConfigError, match="no upstream of type 'firestore'; allowed: sqlite, postgres"):
         connect(settings, tmp_path)
 
 
@@ -202,13 +204,14 @@ def test_a_configuration_that_it_cannot_serve_is_told_and_ends_it(
 ) -> None:
     monkeypatch.setattr(main, "configure", lambda *_: None)
     ours, theirs = socket.socketpair()
-    config = with_database(primary=PostgresUpstream(type="postgres", url="postgresql://h/d"))
+    url = "postgresql://h/d?target_session_attrs=standby"
+    config = with_database(primary=PostgresUpstream(type="postgres", url=url))
     code = run(theirs, {"config": config.to_wire(), "data": str(tmp_path), "generation": 1})
     assert code == main.EXIT_CANNOT_BOOT
     frame = BlockingLink(ours).receive_one()
     assert frame is not None
     name, reason, hint = unpack(frame[5])
     assert (frame[0], name) == (Kind.EVENT, "cannot-boot")
-    assert "postgres" in reason
+    assert "target_session_attrs is 'standby'" in reason
     assert hint is None
     ours.close()

@@ -32,7 +32,6 @@ def test_every_mode_of_the_balancer_can(mode: str) -> None:
         ({"loadbalancer": {"mode": "least_conn"}}, "least_conn"),
         ({"loadbalancer": {"sticky": "cookie"}}, "loadbalancer.sticky"),
         ({"database": {"primary": {"type": "firestore", "project": "p"}}}, "firestore"),
-        ({"database": {"secondary": {"type": "postgres", "url": "postgresql://h/d"}}}, "postgres"),
         ({"database": {"replicate": ["orders"]}}, "database.replicate"),
         ({"security": {"cors": {"origins": ["https://venue.example"]}}}, "security.cors"),
     ],
@@ -41,6 +40,15 @@ def test_what_protects_or_says_where_data_goes_is_not_ignored(sections: dict[str
     with pytest.raises(StartError, match=named) as refused:
         check_abilities(config(**sections))
     assert refused.value.hint
+
+
+def test_an_upstream_without_its_package_refuses_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    mapped = config(database={"secondary": {"type": "postgres", "url": "postgresql://h/d"}})
+    check_abilities(mapped)
+    monkeypatch.setattr("deora.supervisor.abilities.find_spec", lambda _: None)
+    with pytest.raises(StartError, match="secondary is of type 'postgres', which needs the package asyncpg") as refused:
+        check_abilities(mapped)
+    assert refused.value.hint == "install the extra: pip install 'deora[postgres]'"
 
 
 def test_everything_that_is_refused_is_named_at_once() -> None:
