@@ -1,5 +1,7 @@
 """The upstreams that the contract suite is held against. To add one, write a `Bench` for it and name it in BENCHES.
 
+Servers run for the whole session; a bench has a part of its own on one.
+
 The tests are coroutines: each runs on a loop of its own, and the clients that it made are closed on that loop.
 """
 
@@ -7,16 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import json
 import sqlite3
-from collections.abc import Callable
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import pytest
 
+from deora.documents.values import MAX_DOCUMENT_BYTES
 from deora.upstream.base import CursorKey, Upstream
+from deora.upstream.firestore.client import FirestoreUpstream
+from deora.upstream.firestore.limits import MAX_VALUE_BYTES
+from deora.upstream.firestore.rest import Rest
+from deora.upstream.firestore.values import decode_document, documents_root, path_of
 from deora.upstream.sqlite import SqliteUpstream
+from tests.fakes.firestore import FakeFirestore
+from tests.fakes.firestore_emulator import start_emulator
 from tests.fakes.upstream import FakeUpstream
 
 
@@ -25,6 +37,15 @@ class Bench(Protocol):
 
     names_index: bool
     """whether a refusal must name the payload"""
+
+    largest_bytes: int
+    """the largest document that upstream takes, as canonical text under a path such as a/1"""
+
+    nests_arrays: bool
+    """whether an array may stand directly in an array; where not, the door refuses it"""
+
+    refuses_infinity: bool
+    """whether an increment beyond the doubles is refused; the door refuses what it can see of these"""
 
     def make(self) -> Upstream:
         """A new client of this upstream, as a replayer that has just started has it."""
@@ -46,6 +67,9 @@ class SqliteBench:
     """A file."""
 
     names_index = True
+    largest_bytes = MAX_DOCUMENT_BYTES
+    nests_arrays = True
+    refuses_infinity = True
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "upstream.db"
@@ -81,6 +105,9 @@ class FakeBench:
     """The fake that the lane's tests use: it would prove nothing if it kept another contract."""
 
     names_index = True
+    largest_bytes = MAX_DOCUMENT_BYTES
+    nests_arrays = True
+    refuses_infinity = True
 
     def __init__(self, _: Path) -> None:
         self._upstream = FakeUpstream()
@@ -101,12 +128,90 @@ class FakeBench:
         """Nothing is open."""
 
 
+class FirestoreBench:
+    """A project of its own on a server that speaks Firestore's REST interface."""
+
+    names_index = True
+    largest_bytes = MAX_VALUE_BYTES
+    nests_arrays = False
+    refuses_infinity = False
+
+    def __init__(self, host: str) -> None:
+        # Another project for each test: the emulator holds all of them in memory, and none sees another one.
+        self._project = f"deora-{uuid.uuid4().hex[:12]}"
+        self._host = host
+        self._clients: list[FirestoreUpstream] = []
+        self._root = documents_root(self._project, "(default)")
+
+    def make(self) -> FirestoreUpstream:
+        self._clients.append(FirestoreUpstream(Rest(f"http://{self._host}", None), self._project))
+        return self._clients[-1]
+
+    async def read_document(self, path: str) -> bytes | None:
+        return (await self.all_documents()).get(path)
+
+    async def all_documents(self) -> dict[str, bytes]:
+        query = {"from": [{"allDescendants": True}]}
+        answer = await asyncio.to_thread(self._call, "runQuery", {"structuredQuery": query})
+        documents = [part["document"] for part in answer if "document" in part]
+        paths = {path_of(document["name"], self._root): document.get("fields", {}) for document in documents}
+        return {
+            path: decode_document(fields, self._root)
+            for path, fields in paths.items()
+            if not path.startswith("_deora/")
+        }
+
+    async def take_over(self, key: CursorKey, taker: str) -> None:
+        name = f"{self._root}/_deora/{key.node}.{key.epoch}.{key.lane}"
+        write = {
+            "update": {"name": name, "fields": {"taken_by": {"stringValue": taker}}},
+            "updateMask": {"fieldPaths": ["taken_by"]},
+            "currentDocument": {"exists": True},
+        }
+        await asyncio.to_thread(self._call, "commit", {"writes": [write]})
+
+    async def close(self) -> None:
+        while self._clients:
+            await self._clients.pop().close()
+
+    def _call(self, method: str, body: Any) -> Any:
+        request = urllib.request.Request(
+            f"http://{self._host}/v1/{self._root}:{method}",
+            json.dumps(body).encode(),
+            {"Authorization": "Bearer owner", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+
 BENCHES: Final[dict[str, Callable[[Path], Bench]]] = {"sqlite": SqliteBench, "fake": FakeBench}
 
 
-@pytest.fixture(params=sorted(BENCHES))
+FIRESTORES: Final = {"firestore-emulator": "firestore_emulator", "firestore-fake": "firestore_fake"}
+"""Bench -> the fixture that gives its server's host and port."""
+
+
+@pytest.fixture(scope="session")
+def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Google's emulator; skips where it is not installed."""
+    host, process = start_emulator(tmp_path_factory.mktemp("emulator"))
+    yield host
+    if process is not None:
+        process.stop()
+
+
+@pytest.fixture(scope="session")
+def firestore_fake() -> Iterator[str]:
+    """The fake of this repository."""
+    with FakeFirestore() as fake:
+        yield fake.host
+
+
+@pytest.fixture(params=sorted([*BENCHES, *FIRESTORES]))
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """An empty upstream of each kind."""
+    if request.param in FIRESTORES:
+        return FirestoreBench(request.getfixturevalue(FIRESTORES[request.param]))
     return BENCHES[request.param](tmp_path)
 
 
