@@ -35,8 +35,8 @@ _NOT_YET: Final = """\
 ## Not in this version
 
 Some keys are there for what is to come. Changing one of these refuses to start: {refused}. So does an upstream of
-another type than `sqlite`, and the mode `least_conn`. These have no effect yet, whatever their value, and the log names
-those that were changed: {idle}.
+another type than `sqlite` and `firestore`, and the mode `least_conn`. These have no effect yet, whatever their value,
+and the log names those that were changed: {idle}.
 """
 
 _SOURCES: Final = """\

@@ -36,7 +36,17 @@ def connect(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream, dat
     """The client of an upstream. Connections are made when they are first needed."""
     if isinstance(settings, SqliteUpstream):
         return SqliteClient(data / settings.file)
-    raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite"])
+    if isinstance(settings, FirestoreUpstream):
+        try:
+            from deora.upstream.firestore.client import FirestoreUpstream as FirestoreClient
+        except ImportError as error:
+            raise ConfigError([f"database.json: the type firestore needs the missing package {error.name}"]) from None
+        return FirestoreClient.connect(
+            settings.project, settings.database, data / settings.credentials, settings.emulator_host
+        )
+    raise ConfigError(
+        [f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite, firestore"]
+    )
 
 
 def lane_settings(config: Config) -> LaneSettings:

@@ -45,12 +45,8 @@ class FakeFirestore:
 
     def start(self) -> Self:
         """Listens; after a stop on the same port as before."""
-        fake = self
-
-        class Handler(_Handler):
-            firestore = fake
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Handler)
+        handler = type("Handler", (_Handler,), {"firestore": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), handler)
         self._server.daemon_threads = True
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), name="fake-firestore")

@@ -11,6 +11,7 @@ each pull, and never misses one. Firestore's commit times are those of its snaps
 from __future__ import annotations
 
 import heapq
+from pathlib import Path
 from typing import Any, Final
 
 import orjson
@@ -35,7 +36,7 @@ from deora.upstream.firestore import queries
 from deora.upstream.firestore.cursors import FIELDS, Position, cursor_path, cursor_write, expects, read_position
 from deora.upstream.firestore.errors import ApiError, Meaning
 from deora.upstream.firestore.limits import MAX_REQUEST_BYTES
-from deora.upstream.firestore.rest import Rest
+from deora.upstream.firestore.rest import ORIGIN, Rest
 from deora.upstream.firestore.values import Json, documents_root, path_of
 from deora.upstream.firestore.writes import Plan, first_fault, plan
 
@@ -50,6 +51,13 @@ class FirestoreUpstream:
         self._root = documents_root(project, database)
         # Where each lane's cursor was last seen to stand. Only ever a hint: the guard judges.
         self._positions: dict[CursorKey, Position] = {}
+
+    @classmethod
+    def connect(cls, project: str, database: str, key_file: Path, emulator_host: str | None) -> FirestoreUpstream:
+        """A database of Cloud Firestore, with a service account's key; or of an emulator, which needs none."""
+        if emulator_host is not None:
+            return cls(Rest(f"http://{emulator_host}", None), project, database)
+        return cls(Rest.with_key_file(ORIGIN, key_file), project, database)
 
     async def read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
         """See `Upstream.read_cursor`."""

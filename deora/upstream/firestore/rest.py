@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ ORIGIN: Final = "https://firestore.googleapis.com"
 CONNECT_TIMEOUT_S: Final = 10.0
 CALL_TIMEOUT_S: Final = 60.0
 CONNECTIONS: Final = 8
+# A larger body is sent piece by piece, so that it does not hold up the loop.
+STREAMED_BYTES: Final = 512 * 1024
 
 # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED.
 _CLOCK_CERTIFICATE_ERRORS: Final = (9, 10)
@@ -81,7 +84,8 @@ class Rest:
                 timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S),
             )
         try:
-            async with self._session.post(URL(url, encoded=True), data=body, headers=headers) as response:
+            data = io.BytesIO(body) if len(body) > STREAMED_BYTES else body
+            async with self._session.post(URL(url, encoded=True), data=data, headers=headers) as response:
                 return response.status, response.headers, await response.read()
         except (aiohttp.ClientError, OSError, ValueError) as error:
             return Unclear(_what_failed(error))
