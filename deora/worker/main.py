@@ -36,7 +36,7 @@ EXIT_CANNOT_BOOT = 3
 
 
 def upstream_checks(config: Config) -> tuple[Check, ...]:
-    """What the configured upstreams want judged at the door. An upstream's rules are imported where it is configured."""
+    """What the configured upstreams want judged at the door. Their rules are imported where they are configured."""
     if any(isinstance(upstream, FirestoreUpstream) for upstream in upstreams(config).values()):
         from deora.upstream.firestore.limits import check_writes
 

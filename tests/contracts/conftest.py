@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import json
 import sqlite3
-import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -25,10 +23,8 @@ from deora.upstream.base import CursorKey, Upstream
 from deora.upstream.firestore.client import FirestoreUpstream
 from deora.upstream.firestore.limits import MAX_VALUE_BYTES
 from deora.upstream.firestore.rest import Rest
-from deora.upstream.firestore.values import decode_document, documents_root, path_of
 from deora.upstream.sqlite import SqliteUpstream
-from tests.fakes.firestore import FakeFirestore
-from tests.fakes.firestore_emulator import start_emulator
+from tests.fakes.firestore_view import FirestoreView
 from tests.fakes.upstream import FakeUpstream
 
 
@@ -141,7 +137,7 @@ class FirestoreBench:
         self._project = f"deora-{uuid.uuid4().hex[:12]}"
         self._host = host
         self._clients: list[FirestoreUpstream] = []
-        self._root = documents_root(self._project, "(default)")
+        self._view = FirestoreView(host, self._project)
 
     def make(self) -> FirestoreUpstream:
         self._clients.append(FirestoreUpstream(Rest(f"http://{self._host}", None), self._project))
@@ -151,60 +147,27 @@ class FirestoreBench:
         return (await self.all_documents()).get(path)
 
     async def all_documents(self) -> dict[str, bytes]:
-        query = {"from": [{"allDescendants": True}]}
-        answer = await asyncio.to_thread(self._call, "runQuery", {"structuredQuery": query})
-        documents = [part["document"] for part in answer if "document" in part]
-        paths = {path_of(document["name"], self._root): document.get("fields", {}) for document in documents}
-        return {
-            path: decode_document(fields, self._root)
-            for path, fields in paths.items()
-            if not path.startswith("_deora/")
-        }
+        return await asyncio.to_thread(self._view.documents)
 
     async def take_over(self, key: CursorKey, taker: str) -> None:
-        name = f"{self._root}/_deora/{key.node}.{key.epoch}.{key.lane}"
+        name = f"{self._view.root}/_deora/{key.node}.{key.epoch}.{key.lane}"
         write = {
             "update": {"name": name, "fields": {"taken_by": {"stringValue": taker}}},
             "updateMask": {"fieldPaths": ["taken_by"]},
             "currentDocument": {"exists": True},
         }
-        await asyncio.to_thread(self._call, "commit", {"writes": [write]})
+        await asyncio.to_thread(self._view.call, "commit", {"writes": [write]})
 
     async def close(self) -> None:
         while self._clients:
             await self._clients.pop().close()
-
-    def _call(self, method: str, body: Any) -> Any:
-        request = urllib.request.Request(
-            f"http://{self._host}/v1/{self._root}:{method}",
-            json.dumps(body).encode(),
-            {"Authorization": "Bearer owner", "Content-Type": "application/json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
 
 
 BENCHES: Final[dict[str, Callable[[Path], Bench]]] = {"sqlite": SqliteBench, "fake": FakeBench}
 
 
 FIRESTORES: Final = {"firestore-emulator": "firestore_emulator", "firestore-fake": "firestore_fake"}
-"""Bench -> the fixture that gives its server's host and port."""
-
-
-@pytest.fixture(scope="session")
-def firestore_emulator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Google's emulator; skips where it is not installed."""
-    host, process = start_emulator(tmp_path_factory.mktemp("emulator"))
-    yield host
-    if process is not None:
-        process.stop()
-
-
-@pytest.fixture(scope="session")
-def firestore_fake() -> Iterator[str]:
-    """The fake of this repository."""
-    with FakeFirestore() as fake:
-        yield fake.host
+"""Bench -> the fixture (tests/conftest.py) that gives its server's host and port."""
 
 
 @pytest.fixture(params=sorted([*BENCHES, *FIRESTORES]))
