@@ -45,6 +45,7 @@ class DroppingProxy:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: two would wait 40 ms for each other (Nagle and delayed ACK)
     proxy: DroppingProxy
     connection_upstream: http.client.HTTPConnection
 

@@ -94,6 +94,7 @@ class FakeFirestore:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = -1  # head and body in one packet: two would wait 40 ms for each other (Nagle and delayed ACK)
     firestore: FakeFirestore
 
     def do_POST(self) -> None:
@@ -112,8 +113,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         content = orjson.dumps(answer)
-        self.send_response(code)
-        for name, value in {"Content-Type": "application/json", **self.firestore.headers}.items():
+        self.send_response_only(code)
+        headers = {"Date": self.date_time_string(), "Content-Type": "application/json", **self.firestore.headers}
+        for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import pytest
 
+from bench.processes import free_port
 from deora.config.database import Batch, Database, FirestoreUpstream, PostgresUpstream, Retry, SqliteUpstream
 from deora.config.schema import Config, Logger
 from deora.errors import ConfigError, Problem
@@ -20,6 +21,7 @@ from deora.replay import main
 from deora.replay.lane import LaneSettings
 from deora.replay.main import Replayer, connect, lane_settings, run
 from deora.replay.policy import Retry as RetryPolicy
+from deora.upstream.base import CursorKey, Unauthorised, Unclear
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
 from deora.wire.link import BlockingLink, Link
@@ -109,15 +111,33 @@ def test_a_file_upstream_lies_in_the_data_directory(tmp_path: Path) -> None:
     asyncio.run(upstream.close())
 
 
+def test_firestore_is_spoken_to_with_a_key_file_of_the_data_directory(tmp_path: Path) -> None:
+    upstream = connect(FirestoreUpstream(type="firestore", project="p", credentials="venue.json"), tmp_path)
+    outcome = asyncio.run(upstream.read_cursor(CursorKey("n", "e", 0)))
+    assert outcome == Unauthorised("the key file venue.json cannot be read: No such file or directory")
+    asyncio.run(upstream.close())
+
+
+def test_an_emulator_needs_no_key(tmp_path: Path) -> None:
+    settings = FirestoreUpstream(type="firestore", project="p", emulator_host=f"127.0.0.1:{free_port()}")
+
+    async def ask() -> object:
+        upstream = connect(settings, tmp_path)
+        outcome = await upstream.read_cursor(CursorKey("n", "e", 0))
+        await upstream.close()
+        return outcome
+
+    assert isinstance(asyncio.run(ask()), Unclear)
+
+
 @pytest.mark.parametrize(
     "settings",
     [
-        FirestoreUpstream(type="firestore", project="p", credentials="key.json"),
         PostgresUpstream(type="postgres", url="postgresql://h/d"),
     ],
 )
 def test_a_type_that_is_not_there_is_a_clear_error(tmp_path: Path, settings: Any) -> None:
-    with pytest.raises(ConfigError, match=f"no upstream of type '{settings.type}'; allowed: sqlite"):
+    with pytest.raises(ConfigError, match=f"no upstream of type '{settings.type}'; allowed: sqlite, firestore"):
         connect(settings, tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import pytest
@@ -31,7 +32,6 @@ def test_every_mode_of_the_balancer_can(mode: str) -> None:
     [
         ({"loadbalancer": {"mode": "least_conn"}}, "least_conn"),
         ({"loadbalancer": {"sticky": "cookie"}}, "loadbalancer.sticky"),
-        ({"database": {"primary": {"type": "firestore", "project": "p"}}}, "firestore"),
         ({"database": {"secondary": {"type": "postgres", "url": "postgresql://h/d"}}}, "postgres"),
         ({"database": {"replicate": ["orders"]}}, "database.replicate"),
         ({"security": {"cors": {"origins": ["https://venue.example"]}}}, "security.cors"),
@@ -41,6 +41,17 @@ def test_what_protects_or_says_where_data_goes_is_not_ignored(sections: dict[str
     with pytest.raises(StartError, match=named) as refused:
         check_abilities(config(**sections))
     assert refused.value.hint
+
+
+@pytest.mark.parametrize("missing", ["aiohttp", "google.auth"])
+def test_firestore_needs_its_packages(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    database = {"primary": {"type": "firestore", "project": "p"}}
+    check_abilities(config(database=database))
+    plain = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == missing else plain(name))
+    with pytest.raises(StartError, match=rf"primary is of type 'firestore', which needs {missing}$") as refused:
+        check_abilities(config(database=database))
+    assert refused.value.hint == "install it: pip install 'deora[firestore]'"
 
 
 def test_everything_that_is_refused_is_named_at_once() -> None:
