@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from bench.instance import Instance
-from tests.fakes.dropping import DroppingProxy
+from bench.peers.dropping import DroppingProxy
 from tests.fakes.firestore import FakeFirestore
 from tests.fakes.firestore_view import FirestoreView
 

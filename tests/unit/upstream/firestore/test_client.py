@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from bench.peers.dropping import DroppingProxy
 from bench.processes import free_port
 from deora.documents.writes import encode_writes
 from deora.upstream.base import (
@@ -26,7 +27,6 @@ from deora.upstream.base import (
 )
 from deora.upstream.firestore.client import FirestoreUpstream
 from deora.upstream.firestore.rest import Rest
-from tests.fakes.dropping import DroppingProxy
 from tests.fakes.firestore import FakeFirestore
 from tests.fakes.firestore_data import ApiFault
 from tests.fakes.firestore_view import FirestoreView
