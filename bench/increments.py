@@ -36,7 +36,7 @@ DATABASE: Final = {
 
 def measure(settings: Settings) -> list[Row]:
     """Two rows: the counter after DEORA's increments, and after those of Google's client."""
-    if importlib.util.find_spec("google.cloud") is None or importlib.util.find_spec("google.cloud.firestore") is None:
+    if not has_googles_client():
         raise NotMeasuredError("google-cloud-firestore is not installed (pip install 'deora[dev]')")
     directory = settings.directory / "increments"
     directory.mkdir()
@@ -52,6 +52,15 @@ def measure(settings: Settings) -> list[Row]:
         Row(f"{work}: DEORA", "counted", Bar(INCREMENTS, at_most=True), ours),
         Row(f"{work}: {PEER}", "counted", None, theirs),
     ]
+
+
+def has_googles_client() -> bool:
+    """Whether google-cloud-firestore is installed."""
+    try:
+        return importlib.util.find_spec("google.cloud.firestore") is not None
+    except ModuleNotFoundError:
+        # Not even a package around it.
+        return False
 
 
 def by_deora(host: str, project: str, directory: Path, seed: int) -> int:

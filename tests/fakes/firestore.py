@@ -1,4 +1,4 @@
-"""A Firestore on loopback, as far as DEORA asks it: `:commit`, `:batchGet`, `:runQuery`, `:beginTransaction`.
+"""A Firestore on loopback, as far as DEORA asks it: `:commit`, `:batchGet`, `:runQuery`; and a token endpoint.
 
 A real HTTP server in a thread. What it holds outlives its `stop`, so that a test can take it away and bring it back on
 the same port. Each project and database is another one, made on first use.
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
-from urllib.parse import unquote
+from urllib.parse import parse_qs, unquote
 
 import orjson
 
@@ -100,6 +100,11 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         """Every call is one."""
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if self.path == "/token":
+            grant = parse_qs(body.decode())
+            self.firestore.calls.append(("token", grant))
+            self._send(200, {"access_token": self.firestore.token, "expires_in": 3600, "token_type": "Bearer"})
+            return
         try:
             if self.headers.get("Authorization") != f"Bearer {self.firestore.token}":
                 raise ApiFault("UNAUTHENTICATED", "Request had invalid authentication credentials.")
@@ -112,6 +117,9 @@ class _Handler(BaseHTTPRequestHandler):
         if not self.firestore.is_up:
             self.close_connection = True
             return
+        self._send(code, answer)
+
+    def _send(self, code: int, answer: Any) -> None:
         content = orjson.dumps(answer)
         self.send_response_only(code)
         headers = {"Date": self.date_time_string(), "Content-Type": "application/json", **self.firestore.headers}

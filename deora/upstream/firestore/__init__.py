@@ -7,8 +7,9 @@
 * `errors`       an answer's `error.status` and what it means; a wrong clock
 * `limits`       what Firestore will refuse, told at the door
 * `credentials`  access tokens of a service account
+* `resolver`     names to addresses, without holding up the process's end
 * `rest`         one call: connection, token, answer or failure
 * `client`       the upstream itself, made of these
 
-All but the last three are pure. Facts about Firestore are from its REST reference and its page "Usage and limits".
+All but the last four are pure. Facts about Firestore are from its REST reference and its page "Usage and limits".
 """

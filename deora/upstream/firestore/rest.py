@@ -17,6 +17,7 @@ from yarl import URL
 from deora.upstream.base import Failure, Unauthorised, Unclear
 from deora.upstream.firestore.credentials import EmulatorTokens, ServiceAccountTokens, Tokens
 from deora.upstream.firestore.errors import ApiError, Meaning, clock_fault, read_answer
+from deora.upstream.firestore.resolver import ThreadResolver
 
 ORIGIN: Final = "https://firestore.googleapis.com"
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -80,7 +81,7 @@ class Rest:
     ) -> tuple[int, Mapping[str, str], bytes] | Unclear:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=CONNECTIONS),
+                connector=aiohttp.TCPConnector(limit=CONNECTIONS, resolver=ThreadResolver()),
                 timeout=aiohttp.ClientTimeout(total=CALL_TIMEOUT_S, sock_connect=CONNECT_TIMEOUT_S),
             )
         try:

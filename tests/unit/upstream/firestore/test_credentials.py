@@ -5,43 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 from google.auth import jwt
 
 from deora.upstream.base import Unauthorised, Unclear
 from deora.upstream.firestore.credentials import EmulatorTokens, ServiceAccountTokens
 from tests.fakes.clock import ManualClock
+from tests.fakes.service_account import private_key, write_key
 
 T = TypeVar("T")
 NOON_S = 1_769_860_800.0
 GOOD = {"access_token": "token-1", "expires_in": 3600, "token_type": "Bearer"}
-
-
-@cache
-def private_key() -> rsa.RSAPrivateKey:
-    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-
-
-def write_key(file: Path, **members: Any) -> Path:
-    pem = private_key().private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    whole = {
-        "type": "service_account",
-        "client_email": "deora@p.iam.gserviceaccount.com",
-        "private_key": pem.decode(),
-        "private_key_id": "k1",
-        "token_uri": "https://token.example/token",
-    }
-    file.write_text(json.dumps({**whole, **members}))
-    return file
 
 
 class Endpoint:
