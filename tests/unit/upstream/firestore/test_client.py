@@ -21,10 +21,12 @@ from deora.upstream.base import (
     Failure,
     Moved,
     Outcome,
+    Page,
     Refused,
     Unauthorised,
     Unclear,
 )
+from deora.upstream.firestore import client
 from deora.upstream.firestore.client import FirestoreUpstream
 from deora.upstream.firestore.rest import Rest
 from tests.fakes.firestore import FakeFirestore
@@ -315,5 +317,34 @@ def test_closing_leaves_no_connection_and_the_client_can_go_on(fake: FakeFiresto
         await upstream.close()
         await upstream.close()
         assert await upstream.apply(batch(2, set_("a/1", {}))) == Applied()
+
+    using(fake.host, scenario)
+
+
+def test_names_are_listed_in_parts_of_one_moment(fake: FakeFirestore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A document that is written while the names are listed does not slip between two parts."""
+    monkeypatch.setattr(client, "NAMES_PER_QUERY", 3)
+    view = FirestoreView(fake.host, "p")
+
+    async def scenario(upstream: FirestoreUpstream) -> None:
+        writes = [set_(f"a/{number}", {"n": number}) for number in range(8)]
+        assert await upstream.apply(batch(1, *writes)) == Applied()
+        queries = 0
+
+        def write_between(method: str, _: Any) -> None:
+            nonlocal queries
+            queries += method == "runQuery"
+            if queries == 2:
+                database = fake.database(view.root)
+                database.commit(
+                    [{"delete": f"{view.root}/a/1"}, {"update": {"name": f"{view.root}/a/00", "fields": {}}}]
+                )
+
+        fake.faults = write_between
+        listed = await upstream.list_changes(KEY, "a", "", 100)
+        assert isinstance(listed, Page)
+        assert [copy.path for copy in listed.copies] == [f"a/{number}" for number in range(8)]
+        assert queries == 3
+        assert listed.copies[1].data == b'{"n":1}'
 
     using(fake.host, scenario)

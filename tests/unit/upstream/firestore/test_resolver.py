@@ -13,7 +13,7 @@ from deora.upstream.firestore.resolver import ThreadResolver
 
 
 def test_addresses_come_as_aiohttp_wants_them() -> None:
-    [*found] = asyncio.run(ThreadResolver().resolve("127.0.0.1", 80))
+    found = asyncio.run(ThreadResolver().resolve("127.0.0.1", 80))
     assert {(result["hostname"], result["host"], result["port"]) for result in found} == {
         ("127.0.0.1", "127.0.0.1", 80)
     }
