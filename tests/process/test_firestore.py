@@ -15,6 +15,7 @@ import pytest
 from bench.instance import Instance
 from bench.peers.dropping import DroppingProxy
 from tests.fakes.firestore import FakeFirestore
+from tests.fakes.firestore_data import ApiFault
 from tests.fakes.firestore_view import FirestoreView
 
 COUNTERS = 20
@@ -134,3 +135,32 @@ def test_a_write_that_upstream_refuses_is_a_dead_letter_and_delays_none(instance
         assert dead["writes"][0]["create"]["path"] == "orders/o1"
         assert "exists already" in dead["error"]
         assert held(view) == {f"orders/o{number}": {"n": number + 10 if number != 1 else 1} for number in range(5)}
+
+
+def test_a_transaction_that_is_too_big_is_halved_until_it_is_not(instance: Callable[..., Instance]) -> None:
+    project = "deora-big"
+
+    def refuse_big_ones(method: str, body: Any) -> None:
+        if method == "commit" and len(body["writes"]) > 6:
+            raise ApiFault("INVALID_ARGUMENT", "Transaction too big. Decrease transaction size.")
+
+    with FakeFirestore() as fake:
+        one = instance(database=database(fake.host, project))
+        one.post("/v1/queue:pause")
+        write_and_count(one, 40)
+        fake.faults = refuse_big_ones
+        one.post("/v1/queue:resume")
+        one.wait_until_drained(60)
+        assert one.get("/v1/queue")["dead"] == 0
+        assert held(FirestoreView(fake.host, project)) == expected(40)
+        assert any(len(body["writes"]) > 6 for method, body in fake.calls if method == "commit")
+
+
+def test_credentials_that_are_missing_pause_and_keep_everything(instance: Callable[..., Instance]) -> None:
+    one = instance(database={**PATIENT, "primary": {"type": "firestore", "project": "p", "credentials": "key.json"}})
+    assert one.request("PUT", "/v1/documents/a/b", json={"n": 1}).json["replication"] == "pending"
+    one.wait_until(lambda: one.status()["upstreams"][0]["state"] == "unauthorised")
+    [shown] = one.status()["upstreams"]
+    assert shown["last_error"] == "the key file key.json cannot be read: No such file or directory"
+    assert one.waiting() == 1
+    assert one.request("GET", "/v1/documents/a/b").json["data"] == {"n": 1}
