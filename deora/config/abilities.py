@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from typing import Final
 
-UPSTREAMS: Final = ("sqlite", "postgres")
-"""The types of upstream that can be had."""
-
 REFUSED: Final = (
     "security.trusted_proxies",
     "security.require_https",

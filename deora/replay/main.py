@@ -14,7 +14,6 @@ from typing import Any
 import uvloop
 
 from deora.clock import SystemClock
-from deora.config.abilities import UPSTREAMS
 from deora.config.schema import Config, FirestoreUpstream, PostgresUpstream, SqliteUpstream, upstreams
 from deora.errors import ConfigError
 from deora.observe.logs import configure
@@ -38,12 +37,30 @@ def connect(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream, dat
     if isinstance(settings, SqliteUpstream):
         return SqliteClient(data / settings.file)
     if isinstance(settings, PostgresUpstream):
-        # asyncpg is a package of an extra, and takes memory: only who names a PostgreSQL has it.
-        from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
+        return _postgres(settings)
+    return _firestore(settings, data)
 
-        return PostgresClient(settings)
-    allowed = ", ".join(UPSTREAMS)
-    raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: {allowed}"])
+
+def _postgres(settings: PostgresUpstream) -> Upstream:
+    # asyncpg is a package of an extra, and takes memory: only who names a PostgreSQL has it.
+    try:
+        from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
+    except ImportError as error:
+        raise _without(settings.type, error) from None
+    return PostgresClient(settings)
+
+
+def _firestore(settings: FirestoreUpstream, data: Path) -> Upstream:
+    try:
+        from deora.upstream.firestore.client import FirestoreUpstream as FirestoreClient
+    except ImportError as error:
+        raise _without(settings.type, error) from None
+    credentials = data / settings.credentials
+    return FirestoreClient.connect(settings.project, settings.database, credentials, settings.emulator_host)
+
+
+def _without(kind: str, error: ImportError) -> ConfigError:
+    return ConfigError([f"database.json: the type {kind} needs the missing package {error.name}"])
 
 
 def lane_settings(config: Config) -> LaneSettings:

@@ -6,34 +6,24 @@ named in the log at start-up.
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import importlib.util
 from typing import Final
 
 from deora import __version__
-from deora.config.abilities import IDLE, REFUSED, UPSTREAMS
+from deora.config.abilities import IDLE, REFUSED
 from deora.config.schema import Config, upstreams
 from deora.config.sections import Section, plain
 from deora.errors import StartError
 from deora.gateway.balancer import MODES
 
-# Type of upstream -> a package of the extra of the same name, without which it cannot work.
-_PACKAGES: Final = {"postgres": "asyncpg"}
+# Type of upstream -> the packages of the extra of the same name.
+_PACKAGES: Final = {"sqlite": (), "postgres": ("asyncpg",), "firestore": ("aiohttp", "google.auth")}
 
 
 def check_abilities(config: Config) -> None:
     """Raises StartError for what this version must not pretend to do."""
     for name, upstream in upstreams(config).items():
-        if upstream.type not in UPSTREAMS:
-            raise StartError(
-                f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has {', '.join(UPSTREAMS)}",
-                hint='use {"type": "sqlite", "file": "upstream.db"}',
-            )
-        package = _PACKAGES.get(upstream.type)
-        if package is not None and find_spec(package) is None:
-            raise StartError(
-                f"database.json: {name} is of type {upstream.type!r}, which needs the package {package}",
-                hint=f"install the extra: pip install 'deora[{upstream.type}]'",
-            )
+        _check_packages(name, upstream.type, _PACKAGES[upstream.type])
     mode = config.loadbalancer.mode
     if mode not in MODES:
         raise StartError(
@@ -46,6 +36,24 @@ def check_abilities(config: Config) -> None:
             f"DEORA {__version__} does not have {', '.join(refused)} yet",
             hint="leave it at its default; a proxy in front can do TLS, CORS and host checks",
         )
+
+
+def _check_packages(name: str, extra: str, packages: tuple[str, ...]) -> None:
+    """Raises StartError where a package of an extra is missing. Looks for them and imports none."""
+    missing = [package for package in packages if not _is_installed(package)]
+    if missing:
+        raise StartError(
+            f"database.json: {name} is of type {extra!r}, which needs {', '.join(missing)}",
+            hint=f"install it: pip install 'deora[{extra}]'",
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        # The package around it is missing.
+        return False
 
 
 def idle_settings(config: Config) -> list[str]:

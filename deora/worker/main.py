@@ -17,13 +17,13 @@ from typing import Any
 import uvloop
 
 from deora.cache.memory import MemoryCache
-from deora.config.schema import Config
+from deora.config.schema import Config, FirestoreUpstream, upstreams
 from deora.errors import Problem
 from deora.observe.logs import configure
 from deora.wire.answers import answer, problem_answer
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
-from deora.worker.context import Answer, Context, Reply
+from deora.worker.context import Answer, Check, Context, Reply
 from deora.worker.handlers import HANDLERS
 from deora.worker.reader import Reader
 from deora.worker.requests import Request, parse
@@ -33,6 +33,15 @@ _log = logging.getLogger("deora.worker")
 
 STOPPING_S = 3.0
 EXIT_CANNOT_BOOT = 3
+
+
+def upstream_checks(config: Config) -> tuple[Check, ...]:
+    """What the configured upstreams want judged at the door. Their rules are imported where they are configured."""
+    if any(isinstance(upstream, FirestoreUpstream) for upstream in upstreams(config).values()):
+        from deora.upstream.firestore.limits import check_writes
+
+        return (check_writes,)
+    return ()
 
 
 class Worker:
@@ -47,7 +56,11 @@ class Worker:
         memory = config.cache.memory
         loop = asyncio.get_running_loop()
         self._context = Context(
-            Reader(data / "store.db"), MemoryCache(memory.max_size, memory.ttl_s), config.queue.priorities, loop.time
+            Reader(data / "store.db"),
+            MemoryCache(memory.max_size, memory.ttl_s),
+            config.queue.priorities,
+            loop.time,
+            upstream_checks(config),
         )
 
     async def serve(self, sock: socket.socket) -> None:

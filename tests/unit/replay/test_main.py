@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import orjson
 import pytest
 
+from bench.processes import free_port
 from deora.config.database import Batch, Database, FirestoreUpstream, PostgresUpstream, Retry, SqliteUpstream
 from deora.config.schema import Config, Logger
 from deora.errors import ConfigError, Problem
@@ -20,6 +22,7 @@ from deora.replay import main
 from deora.replay.lane import LaneSettings
 from deora.replay.main import Replayer, connect, lane_settings, run
 from deora.replay.policy import Retry as RetryPolicy
+from deora.upstream.base import CursorKey, Unauthorised, Unclear
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
 from deora.wire.link import BlockingLink, Link
@@ -117,9 +120,37 @@ def test_a_postgres_is_connected_to_when_it_is_needed(tmp_path: Path) -> None:
     assert upstream.figures.total == 0
 
 
-def test_a_type_that_is_not_there_is_a_clear_error(tmp_path: Path) -> None:
-    settings = FirestoreUpstream(type="firestore", project="p", credentials="key.json")
-    with pytest.raises(ConfigError, match="no upstream of type 'firestore'; allowed: sqlite, postgres"):
+def test_firestore_is_spoken_to_with_a_key_file_of_the_data_directory(tmp_path: Path) -> None:
+    upstream = connect(FirestoreUpstream(type="firestore", project="p", credentials="venue.json"), tmp_path)
+    outcome = asyncio.run(upstream.read_cursor(CursorKey("n", "e", 0)))
+    assert outcome == Unauthorised("the key file venue.json cannot be read: No such file or directory")
+    asyncio.run(upstream.close())
+
+
+def test_an_emulator_needs_no_key(tmp_path: Path) -> None:
+    settings = FirestoreUpstream(type="firestore", project="p", emulator_host=f"127.0.0.1:{free_port()}")
+
+    async def ask() -> object:
+        upstream = connect(settings, tmp_path)
+        outcome = await upstream.read_cursor(CursorKey("n", "e", 0))
+        await upstream.close()
+        return outcome
+
+    assert isinstance(asyncio.run(ask()), Unclear)
+
+
+@pytest.mark.parametrize(
+    ("settings", "module"),
+    [
+        (PostgresUpstream(type="postgres", url="postgresql://h/d"), "deora.upstream.postgres.client"),
+        (FirestoreUpstream(type="firestore", project="p"), "deora.upstream.firestore.client"),
+    ],
+)
+def test_a_missing_package_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=f"the type {settings.type} needs the missing package"):
         connect(settings, tmp_path)
 
 
