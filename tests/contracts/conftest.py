@@ -132,7 +132,8 @@ class FirestoreBench:
     nests_arrays = False
     refuses_infinity = False
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, *, is_emulator: bool) -> None:
+        self._is_emulator = is_emulator
         # Another project for each test: the emulator holds all of them in memory, and none sees another one.
         self._project = f"deora-{uuid.uuid4().hex[:12]}"
         self._host = host
@@ -140,7 +141,9 @@ class FirestoreBench:
         self._view = FirestoreView(host, self._project)
 
     def make(self) -> FirestoreUpstream:
-        self._clients.append(FirestoreUpstream(Rest(f"http://{self._host}", None), self._project))
+        # The fake is spoken to as Firestore itself.
+        rest = Rest(f"http://{self._host}", None)
+        self._clients.append(FirestoreUpstream(rest, self._project, begins_apart=self._is_emulator))
         return self._clients[-1]
 
     async def read_document(self, path: str) -> bytes | None:
@@ -174,7 +177,8 @@ FIRESTORES: Final = {"firestore-emulator": "firestore_emulator", "firestore-fake
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """An empty upstream of each kind."""
     if request.param in FIRESTORES:
-        return FirestoreBench(request.getfixturevalue(FIRESTORES[request.param]))
+        host = request.getfixturevalue(FIRESTORES[request.param])
+        return FirestoreBench(host, is_emulator=request.param == "firestore-emulator")
     return BENCHES[request.param](tmp_path)
 
 
