@@ -26,8 +26,9 @@ CURSOR = "_deora/box1.epoch1.0"
 class Server:
     """A project of its own on one of the servers."""
 
-    def __init__(self, host: str) -> None:
+    def __init__(self, host: str, *, is_emulator: bool) -> None:
         self.host = host
+        self._is_emulator = is_emulator
         self.project = f"deora-{uuid.uuid4().hex[:12]}"
         self.view = FirestoreView(host, self.project)
 
@@ -35,7 +36,8 @@ class Server:
         """Runs a scenario with a new client, and closes it."""
 
         async def whole() -> T:
-            upstream = FirestoreUpstream(Rest(f"http://{self.host}", None), self.project)
+            rest = Rest(f"http://{self.host}", None)
+            upstream = FirestoreUpstream(rest, self.project, begins_apart=self._is_emulator)
             try:
                 return await scenario(Sender(upstream))
             finally:
@@ -51,7 +53,7 @@ class Server:
 @pytest.fixture(params=["firestore_emulator", "firestore_fake"])
 def server(request: pytest.FixtureRequest) -> Server:
     """Each of the two."""
-    return Server(request.getfixturevalue(request.param))
+    return Server(request.getfixturevalue(request.param), is_emulator=request.param == "firestore_emulator")
 
 
 def page(answer: object) -> Page:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from deora.documents.writes import Write, encode_writes
 from deora.upstream.base import CursorKey, Delivery
 from deora.upstream.firestore.cursors import FIELDS, cursor_write
-from deora.upstream.firestore.queries import batch_get, run_query
+from deora.upstream.firestore.queries import BEGIN, batch_get, run_query
 from deora.upstream.firestore.values import decode_document, documents_root, encode_document
 from deora.upstream.firestore.writes import plan
 from tests.fakes.documents import DOCUMENTS, WRITES
@@ -56,6 +56,7 @@ def test_documents_survive_googles_types(document: dict[str, Any]) -> None:
 
 
 def test_reads() -> None:
+    assert parsed(BEGIN, types.BeginTransactionRequest).options.HasField("read_only")
     for body in (
         batch_get(["a/1"], ROOT, begin=True),
         batch_get(["a/1"], ROOT, transaction="dA==", mask=FIELDS),

@@ -194,8 +194,15 @@ def _run_query(database: Database, parent: str, request: Json) -> list[Json]:
     return [*answer, {"readTime": read_time, "done": True}] if not names else answer
 
 
+def _begin(database: Database, _: str, request: Json) -> Json:
+    if request != {"options": {"readOnly": {}}}:
+        raise ApiFault("INVALID_ARGUMENT", "only read-only transactions are known here")
+    return {"transaction": database.begin()}
+
+
 _METHODS: dict[str, Callable[[Database, str, Json], Any]] = {
     "commit": _commit,
     "batchGet": _batch_get,
+    "beginTransaction": _begin,
     "runQuery": _run_query,
 }

@@ -18,7 +18,10 @@ from deora.upstream.firestore.values import Json, decode_document, path_of, time
 
 _BY_NAME: Final = [{"field": {"fieldPath": "__name__"}, "direction": "ASCENDING"}]
 _NAMES_ONLY: Final = {"fields": [{"fieldPath": "__name__"}]}
-_BEGIN: Final[Json] = {"readOnly": {}}
+_READ_ONLY: Final[Json] = {"readOnly": {}}
+
+BEGIN: Final[Json] = {"options": _READ_ONLY}
+"""The body of `:beginTransaction`."""
 
 
 def batch_get(
@@ -29,7 +32,7 @@ def batch_get(
     if transaction is not None:
         body["transaction"] = transaction
     if begin:
-        body["newTransaction"] = _BEGIN
+        body["newTransaction"] = _READ_ONLY
     fields = list(mask)
     if fields:
         body["mask"] = {"fieldPaths": fields}
@@ -69,8 +72,12 @@ def found_documents(answer: list[Json], root: str) -> dict[str, Json | None]:
 
 
 def listed_documents(answer: list[Json]) -> list[Json]:
-    """The documents of a `:runQuery`'s answer, in order."""
-    return [part["document"] for part in answer if "document" in part]
+    """The documents of a `:runQuery`'s answer, in order. Raises ValueError, LookupError or TypeError for others."""
+    documents: list[Json] = [part["document"] for part in answer if "document" in part]
+    for document in documents:
+        if not isinstance(document["name"], str) or not isinstance(document["updateTime"], str):
+            raise ValueError("a document without name and time")
+    return documents
 
 
 def mark_of(document: Json, root: str) -> str:

@@ -34,7 +34,7 @@ def documents_root(project: str, database: str) -> str:
 
 def path_of(name: str, root: str) -> str:
     """The document path of a resource name; the name itself where it is of another database."""
-    return name.removeprefix(root + "/")
+    return name.removeprefix(f"{root}/")
 
 
 def encode_document(data: bytes, root: str) -> Json:

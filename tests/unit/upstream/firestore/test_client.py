@@ -348,3 +348,29 @@ def test_names_are_listed_in_parts_of_one_moment(fake: FakeFirestore, monkeypatc
         assert listed.copies[1].data == b'{"n":1}'
 
     using(fake.host, scenario)
+
+
+@pytest.mark.parametrize("part", [{}, {"found": 1}, {"found": {}}, {"missing": []}, {"document": 1}, {"document": {}}])
+def test_an_answer_that_is_no_reads_is_never_raised(
+    fake: FakeFirestore, part: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake, "answer", lambda *_: [part])
+
+    async def scenario(upstream: FirestoreUpstream) -> None:
+        outcomes = (
+            await upstream.read_cursor(KEY),
+            await upstream.apply(batch(1, set_("a/1", {}))),
+            await upstream.read_documents(KEY, ["a/1"]),
+            await upstream.list_documents(KEY, "a", None, 1),
+            await upstream.list_changes(KEY, "a", "", 1),
+        )
+        # A list is no answer to `beginTransaction` either.
+        assert all(isinstance(outcome, Unauthorised | Unclear) for outcome in outcomes), outcomes
+        apart = FirestoreUpstream(Rest(f"http://{fake.host}", None), "p")
+        assert isinstance(await apart.read_documents(KEY, ["a/1"]), Unauthorised)
+        assert isinstance(await apart.list_documents(KEY, "a", None, 1), Unauthorised)
+        await apart.close()
+        if "document" in part:
+            assert isinstance(await upstream.list_names("a", None, 1), Unauthorised)
+
+    using(fake.host, scenario)
