@@ -132,6 +132,9 @@ class PostgresBench:
     """A schema of its own in a real server."""
 
     names_index = True
+    largest_bytes = MAX_DOCUMENT_BYTES
+    nests_arrays = True
+    refuses_infinity = True
 
     def __init__(self, server: Server) -> None:
         from tests.fakes.postgres import new_schema
