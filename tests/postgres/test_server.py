@@ -187,6 +187,15 @@ async def test_tables_that_vanish_are_made_again_and_the_cursor_tells(venue: Ven
     assert await venue.send(set_("a/2", {})) == Moved()
 
 
+async def test_an_altered_table_is_read_and_written_again(venue: Venue) -> None:
+    assert await venue.send(set_("a/1", {"n": 1}), update("a/1", {"n": 2})) == Applied()
+    assert await venue.read("a/1") == [{"n": 2}]
+    await venue.execute('ALTER TABLE deora_documents ALTER COLUMN path TYPE varchar(6144) COLLATE "C"')
+    assert await venue.send(update("a/1", {"n": 3})) == Applied()
+    assert isinstance(await venue.client.read_documents(KEY, ["a/1"]), Page | Unclear)
+    assert await venue.read("a/1") == [{"n": 3}]
+
+
 async def test_first_clients_at_once_make_the_tables_once(venue: Venue) -> None:
     clients = [venue.connect() for _ in range(6)]
     assert await asyncio.gather(*(client.read_cursor(KEY) for client in clients)) == [None] * 6

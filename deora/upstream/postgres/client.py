@@ -166,6 +166,8 @@ class PostgresUpstream:
 
     def _failure(self, error: Any) -> Failure:
         code = error.sqlstate or ""
+        if isinstance(error, asyncpg.InvalidCachedStatementError):
+            return Unclear(f"{self._place.label}: a table was altered; asking anew")
         if kind_of_code(code) is Kind.READ_ONLY:
             self._pool.drop_idle()
             self._ready = False  # the next server may be another one
