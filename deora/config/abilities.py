@@ -13,7 +13,6 @@ REFUSED: Final = (
     "security.require_https",
     "security.cors",
     "security.tls",
-    "database.replicate",
     "loadbalancer.sticky",
 )
 IDLE: Final = (
@@ -23,8 +22,5 @@ IDLE: Final = (
     "security.rate_limit",
     "security.limits.connections_per_address",
     "security.limits.streams",
-    "cache.disk",
-    "cache.redis",
-    "database.sync_interval_s",
     "operations",
 )

@@ -7,6 +7,9 @@
         v                   |  v
     WAITING (no worker up) -+  WAITING_FOR_STORE
 
+A store that lacks a document by which it must judge a write says so (UNHELD): the request waits until the replayer has
+read it through, and goes to the store once more.
+
 A request is kept, with the bytes that came, until it is answered. Once its writes have gone to a store it is never
 given to a worker again: the next store judges the same writes by the same key.
 """
@@ -19,23 +22,21 @@ from collections import deque
 from collections.abc import Callable
 from itertools import count
 from typing import Any, Final
-from urllib.parse import quote
 
 import orjson
 
 from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
-from deora.gateway.requests import SUPERVISOR, Patience, Request, Worker
+from deora.gateway.requests import SUPERVISOR, UNHELD_HINT, Patience, Request, Worker, location, too_late, worker_lost
 from deora.gateway.runs import Runs
 from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
-from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, Frame, Kind, encode, pack, unpack
+from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, UNHELD, Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
 
 _log = logging.getLogger("deora.gateway")
 
-FLAG_RESENT: Final = 1
 RUN_SHIFT: Final = 32
 
 
@@ -67,6 +68,8 @@ class Dispatch:
         self._ids = count(1)
         self._stopping = False
         self._at_store: dict[int, Request] = {}
+        self._unheld: dict[int, Request] = {}
+        self.read_through: Callable[[int, list[str]], None] = lambda ident, _: self.on_read_through(ident, None)
         self._waiting: deque[Request] = deque()
         self._awaiting: dict[int, list[Request]] = {}
 
@@ -79,8 +82,9 @@ class Dispatch:
 
     def open_requests(self) -> int:
         """All requests that have no answer yet."""
-        held = sum(len(worker.held) for worker in self._workers.values())
-        return held + len(self._at_store) + len(self._waiting) + sum(len(some) for some in self._awaiting.values())
+        lists = (worker.held for worker in self._workers.values())
+        kept = (*lists, *self._awaiting.values(), self._at_store, self._unheld, self._waiting)
+        return sum(len(requests) for requests in kept)
 
     @property
     def has_workers(self) -> bool:
@@ -170,7 +174,7 @@ class Dispatch:
         assert request.commit is not None
         self._at_store[request.id] = request
         if self._store is not None:
-            flags = FLAG_RESENT if resent else 0
+            flags = request.commit_flags(resent=resent)
             self._store.send(encode(Kind.COMMIT, request.id, request.commit, flags=flags, aux=request.wait_s))
 
     # -- frames from workers and store
@@ -198,6 +202,10 @@ class Dispatch:
         request = self._at_store.pop(ident, None)
         if request is None:
             return
+        if status == UNHELD:
+            self._unheld[ident] = request
+            self.read_through(ident, unpack(body))
+            return
         if status >= 400:
             self._refuse(request, Problem.from_wire(unpack(body)))
             return
@@ -211,6 +219,18 @@ class Dispatch:
             self._awaiting.setdefault(parts[1], []).append(request)
         else:
             self._reply_write(request, parts, b"pending")
+
+    def on_read_through(self, ident: int, problem: Problem | None) -> None:
+        """The store has been given what it lacked to judge a request, or that cannot be read now."""
+        request = self._unheld.pop(ident, None)
+        if request is None:
+            return
+        if problem is None:
+            request.is_read_through = True
+            self._to_store(request)
+        else:
+            problem.hint = UNHELD_HINT
+            self._refuse(request, problem)
 
     def on_replicated(self, commits: list[tuple[int, bool]]) -> None:
         """The primary upstream has these commits (True), or has refused them (False)."""
@@ -242,16 +262,7 @@ class Dispatch:
         for request in worker.held.values():
             request.deaths += 1
             if request.deaths > self._patience.max_retries:
-                self._refuse(
-                    request,
-                    Problem(
-                        "worker-lost",
-                        f"{request.deaths} workers ended while they held the request"
-                        f" {request.incoming.method.decode()} {request.incoming.target.decode('latin-1')}",
-                        hint="one of the requests that they held ended them, perhaps this one: see the log first",
-                        fields={"requestId": request.request_id.decode()},
-                    ),
-                )
+                self._refuse(request, worker_lost(request))
             else:
                 self._to_worker(request, avoid=slot)
 
@@ -283,7 +294,7 @@ class Dispatch:
         """From now on each answer is the last of its connection, and says so."""
         self._stopping = True
         awaiting = (request for requests in self._awaiting.values() for request in requests)
-        for request in (*awaiting, *self._at_store.values(), *self._waiting):
+        for request in (*awaiting, *self._at_store.values(), *self._unheld.values(), *self._waiting):
             request.incoming.close = True
         self.end_waits()
 
@@ -311,18 +322,17 @@ class Dispatch:
             elif not request.result and request.started_s < oldest_s:
                 del self._at_store[request.id]
                 self._refuse_late(request, "the store has not confirmed the write")
+        for request in [request for request in self._unheld.values() if request.started_s < oldest_s]:
+            del self._unheld[request.id]
+            self._refuse_late(request, "upstream has not shown the document that the write needs")
         for worker in self._workers.values():
             for request in [request for request in worker.held.values() if request.started_s < oldest_s]:
                 del worker.held[request.id]
                 self._refuse_late(request, "the worker has not answered")
 
     def _refuse_late(self, request: Request, reason: str) -> None:
-        hint = "repeat the request with the same Idempotency-Key: if it took effect, you get its first answer"
-        if request.commit is not None and b"idempotency-key" not in request.incoming.fields:
-            hint = "it had no Idempotency-Key and may yet take effect: read before you repeat it, and send a key then"
-        late = f"{reason} within {self._patience.request_timeout_s:g} s"
         request.server = SUPERVISOR
-        self._refuse(request, Problem("unavailable", late, hint=hint, retry_after_s=2))
+        self._refuse(request, too_late(request, f"{reason} within {self._patience.request_timeout_s:g} s"))
 
     # -- answers out
 
@@ -332,7 +342,7 @@ class Dispatch:
         if version is not None:
             headers = b'ETag: "%b"\r\n' % version.encode()
             if status == 201:
-                headers += b"Location: %b\r\n" % _location(request.incoming, path)
+                headers += b"Location: %b\r\n" % location(request.incoming, path)
         content = b'%b,"replication":"%b"}' % (body, replication)
         self._finish(
             request,
@@ -377,10 +387,3 @@ class Dispatch:
     def _finish(self, request: Request, status: int, answer_bytes: bytes) -> None:
         self._metrics.answered(request.slot, status, self._now_s() - request.started_s)
         request.incoming.connection.send(answer_bytes, close=request.incoming.close)
-
-
-def _location(incoming: Incoming, path: str) -> bytes:
-    """Where a created document is: a PUT's own target, else made from its path."""
-    if incoming.method == b"PUT":
-        return incoming.target
-    return b"/v1/documents/" + quote(path).encode()

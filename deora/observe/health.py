@@ -70,7 +70,8 @@ class UpstreamState:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All that health and status are worked out from. Sizes are bytes, times seconds."""
+    """All that health and status are worked out from. Sizes are bytes, times seconds. `redis`: whether it answers;
+    None where none is configured."""
 
     version: str
     node: str
@@ -86,6 +87,7 @@ class Snapshot:
     disk_total_bytes: int | None = None
     memory_available_bytes: int | None = None
     cache: dict[str, Any] = field(default_factory=dict)
+    redis: bool | None = None
 
 
 def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]:
@@ -106,6 +108,8 @@ def services(snapshot: Snapshot) -> dict[str, bool]:
             found[process.name] = process.state == "up"
     for upstream in snapshot.upstreams:
         found[upstream.label] = takes_writes(upstream)
+    if snapshot.redis is not None:
+        found["redis"] = snapshot.redis
     return found
 
 
@@ -157,6 +161,8 @@ def detailed(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
         if upstream.last_error is not None:
             detail += f": {upstream.last_error}"
         add(f"upstream-{upstream.name}", takes_writes(upstream), upstream.latency_ms, detail)
+    if snapshot.redis is not None:
+        add("redis", snapshot.redis, None, "answers" if snapshot.redis else "does not answer; the disk cache goes on")
     if snapshot.disk_free_bytes is not None:
         free = snapshot.disk_free_bytes
         add("disk", free >= LOW_DISK_BYTES, None, f"{free} bytes free of {snapshot.disk_total_bytes}")

@@ -15,7 +15,7 @@ Sample = tuple[str, dict[str, str], float | int]
 
 def render(snapshot: Snapshot, metrics: Metrics) -> bytes:
     """The whole page."""
-    families = [*_requests(metrics), *_processes(snapshot), *_queue(snapshot)]
+    families = [*_requests(metrics), *_processes(snapshot), *_queue(snapshot), *_cache(snapshot)]
     lines: list[str] = []
     for name, kind, help_text, samples in families:
         lines.append(f"# HELP {name} {help_text}")
@@ -119,6 +119,13 @@ def _queue(snapshot: Snapshot) -> Iterable[Family]:
         "Entries that an upstream still lacks.",
         [("deora_upstream_pending", {"upstream": each.name}, each.pending) for each in snapshot.upstreams],
     )
+
+
+def _cache(snapshot: Snapshot) -> Iterable[Family]:
+    for what, help_text in (("hits", "Copies found, by tier."), ("misses", "Copies asked for and not found, by tier.")):
+        name = f"deora_cache_{what}_total"
+        samples: list[Sample] = [(name, {"tier": tier}, figures[what]) for tier, figures in snapshot.cache.items()]
+        yield name, "counter", help_text, samples
 
 
 def _line(sample: Sample) -> str:

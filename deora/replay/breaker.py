@@ -69,6 +69,10 @@ class Breaker:
         self._move(Event.TIMEOUT_PASSED, now_s)
         return 0.0
 
+    def left_s(self, now_s: float) -> float:
+        """How long it stays open at least; 0 where it is not. Unlike `wait_s` this asks for no probe."""
+        return max(0.0, self._opened_s + self.timeout_s - now_s) if self.state is State.OPEN else 0.0
+
     def succeeded(self, now_s: float) -> None:
         """A call went through."""
         self.failures = 0

@@ -1,47 +1,26 @@
-"""Calls from this process to the store, over the one socket: `StoreCalls` of the lanes."""
+"""Calls from this process to the store, over the one socket: `StoreCalls` of the lanes, `ReadCalls` of the readers."""
 
 from __future__ import annotations
 
 import asyncio
-from itertools import count
 from typing import Any
 
 from deora.errors import Problem
 from deora.replay.batches import Batch
-from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
-from deora.wire.link import Link
+from deora.wire.calls import Caller
+from deora.wire.frames import Role
 
 
-class Calls:
-    """Sends a CALL and awaits its REPLY. A call that the store's end cuts off is made again to the next store."""
-
-    def __init__(self) -> None:
-        self._ids = count(1)
-        self._waiting: dict[int, asyncio.Future[Frame]] = {}
-        self.link: Link | None = None
-
-    def replied(self, frame: Frame) -> None:
-        """Takes a REPLY from the link."""
-        future = self._waiting.pop(frame[4], None)
-        if future is not None and not future.done():
-            future.set_result(frame)
+class Calls(Caller):
+    """A call that the store's end cuts off is made again to the next store."""
 
     async def _call(self, *parts: Any) -> Any:
         while True:
-            assert self.link is not None
-            ident = next(self._ids)
-            future: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
-            self._waiting[ident] = future
-            self.link.send(encode(Kind.CALL, ident, pack(parts), aux=Role.STORE))
             try:
-                _, _, failed, _, _, body = await future
-            finally:
-                self._waiting.pop(ident, None)
-            if not failed:
-                return unpack(body)
-            problem = Problem.from_wire(unpack(body))
-            if problem.kind != "unavailable":
-                raise problem
+                return await self.ask(Role.STORE, *parts)
+            except Problem as problem:
+                if problem.kind != "unavailable":
+                    raise
             await asyncio.sleep(0.05)
 
     async def open(self, upstream: str) -> tuple[str, str]:
@@ -73,3 +52,22 @@ class Calls:
     async def settle(self, upstream: str, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
         """See `StoreCalls.settle`."""
         await self._call("settle", upstream, batch_id, error, seq, cursor_id)
+
+    async def adopt(self, upstream: str, seq: int, copies: list[tuple[str, bytes | None]]) -> list[str]:
+        """See `ReadCalls.adopt`."""
+        again: list[str] = await self._call("adopt", upstream, seq, copies)
+        return again
+
+    async def replica(self, upstream: str, collection: str, source: str) -> str | None:
+        """See `ReadCalls.replica`."""
+        since: str | None = await self._call("replica", upstream, collection, source)
+        return since
+
+    async def synced(self, upstream: str, collection: str, source: str, since: str) -> None:
+        """See `ReadCalls.synced`."""
+        await self._call("synced", upstream, collection, source, since)
+
+    async def held(self, upstream: str, collection: str, after: str, limit: int) -> list[str]:
+        """See `ReadCalls.held`."""
+        paths: list[str] = await self._call("held", upstream, collection, after, limit)
+        return paths

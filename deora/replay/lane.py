@@ -341,6 +341,16 @@ class Lane:
             self._shown(self.status.state, self.status.last_error)
         return result
 
+    def note_read(self, result: object) -> None:
+        """Counts what a reader of the same upstream met, so that writes and reads have one breaker. What a reader is
+        not allowed says nothing of writes."""
+        if isinstance(result, Unclear):
+            self._breaker.failed(self._clock.monotonic_s())
+            self._shown(self.status.state, result.message)
+        else:
+            self._breaker.succeeded(self._clock.monotonic_s())
+            self._shown(self.status.state, self.status.last_error)
+
     def _shown(self, state: str, error: str | None) -> None:
         """Brings the status up to date and reports it."""
         breaker = self._breaker.state.value

@@ -6,24 +6,29 @@ import asyncio
 import logging
 import random
 import socket
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import uvloop
 
 from deora.clock import SystemClock
 from deora.config.schema import Config, FirestoreUpstream, PostgresUpstream, SqliteUpstream, upstreams
-from deora.errors import ConfigError
+from deora.errors import ConfigError, Problem
 from deora.observe.logs import configure
+from deora.replay.adoptions import Adoptions
 from deora.replay.breaker import Breaker
 from deora.replay.calls import Calls
 from deora.replay.lane import Lane, LaneSettings, Status
 from deora.replay.policy import Retry
+from deora.replay.puller import Puller
+from deora.replay.reads import Reads, Source
 from deora.upstream.base import Upstream
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
-from deora.wire.frames import Frame, Kind, encode, pack
+from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
 
 _log = logging.getLogger("deora.replay")
@@ -63,6 +68,18 @@ def _without(kind: str, error: ImportError) -> ConfigError:
     return ConfigError([f"database.json: the type {kind} needs the missing package {error.name}"])
 
 
+def identity_of(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream) -> str:
+    """What tells this upstream from another one of the configuration, without its secrets."""
+    if isinstance(settings, SqliteUpstream):
+        place = settings.file
+    elif isinstance(settings, FirestoreUpstream):
+        place = f"{settings.emulator_host or ''}/{settings.project}/{settings.database}"
+    else:
+        address = urlsplit(settings.url)
+        place = f"{address.netloc.rpartition('@')[2]}{address.path}"
+    return f"{settings.type}:{place}"
+
+
 def lane_settings(config: Config) -> LaneSettings:
     """What a lane needs to know of the configuration."""
     database = config.database
@@ -83,20 +100,38 @@ class Replayer:
         self._shown: dict[str, dict[str, Any]] = {}
         breaker = config.database.breaker
         self._upstreams = {name: connect(settings, data) for name, settings in upstreams(config).items()}
+        breakers = {name: Breaker(breaker.threshold, breaker.timeout_s) for name in self._upstreams}
+        clock = SystemClock()
         self._lanes = [
             Lane(
                 name,
                 upstream,
                 self._calls,
                 lane_settings(config),
-                Breaker(breaker.threshold, breaker.timeout_s),
-                SystemClock(),
+                breakers[name],
+                clock,
                 sleep=asyncio.sleep,
                 random=random.random,
                 report=self._report,
             )
             for name, upstream in self._upstreams.items()
         ]
+        sources = [
+            Source(lane.name, self._upstreams[lane.name], breakers[lane.name], lane.note_read) for lane in self._lanes
+        ]
+        adoptions = Adoptions(self._calls)
+        self._reads = Reads(sources, self._calls, adoptions, clock)
+        database = config.database
+        self._puller = Puller(
+            sources[0],
+            identity_of(database.primary),
+            database.replicate,
+            self._calls,
+            adoptions,
+            database.sync_interval_s,
+            sleep=asyncio.sleep,
+        )
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, sock: socket.socket, generation: int) -> None:
         """Delivers until the supervisor says STOP or goes away."""
@@ -104,7 +139,9 @@ class Replayer:
         self._calls.link.send(encode(Kind.HELLO, 0, pack({}), generation=generation))
         for lane in self._lanes:
             self._report(lane.name, lane.status)
-        tasks = [asyncio.create_task(self._guard(lane), name=lane.name) for lane in self._lanes]
+        tasks = [asyncio.create_task(self._guard(lane.name, lane.run())) for lane in self._lanes]
+        if self._puller.collections:
+            tasks.append(asyncio.create_task(self._guard("pulls", self._puller.run())))
         await self._stopping.wait()
         for task in tasks:
             task.cancel()
@@ -115,24 +152,43 @@ class Replayer:
                 await asyncio.gather(*(upstream.close() for upstream in self._upstreams.values()))
         self._calls.link.close()
 
-    async def _guard(self, lane: Lane) -> None:
+    async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
         try:
-            await lane.run()
+            await work
         except asyncio.CancelledError:
             raise
         except Exception:
             # A fault of ours. The process ends and is started again; the batch is where it was.
-            _log.exception("the lane of upstream %s failed", lane.name)
+            _log.exception("the replayer's work for %s failed", name)
             self._stopping.set()
 
     def _on_frame(self, link: Link, frame: Frame) -> None:
-        kind, _, _, generation, ident, _ = frame
+        kind, _, _, generation, ident, body = frame
         if kind == Kind.REPLY:
             self._calls.replied(frame)
+        elif kind == Kind.CALL:
+            task = asyncio.ensure_future(self._answer(link, ident, body))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
         elif kind == Kind.PING:
             link.send(encode(Kind.PONG, ident, generation=generation))
         elif kind == Kind.STOP:
             self._stopping.set()
+
+    async def _answer(self, link: Link, ident: int, body: bytes) -> None:
+        """Answers a CALL of a worker, or of the supervisor."""
+        try:
+            reply = pack(await self._reads.serve(*unpack(body)))
+        except Problem as problem:
+            link.send(encode(Kind.REPLY, ident, pack(problem.to_wire()), aux=1))
+        except Exception:
+            _log.exception("a read failed")
+            fault = Problem(
+                "unavailable", "a fault in DEORA: upstream was not read", hint="see the log", retry_after_s=1
+            )
+            link.send(encode(Kind.REPLY, ident, pack(fault.to_wire()), aux=1))
+        else:
+            link.send(encode(Kind.REPLY, ident, reply))
 
     def _report(self, name: str, status: Status) -> None:
         figures = asdict(status)

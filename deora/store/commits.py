@@ -7,6 +7,7 @@ the answer, has the first one's answer and neither a second effect nor a false 4
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,17 +107,21 @@ class Committer:
         self._entries_left = 0
         self._bytes_left = 0
         self.notices: dict[str, None] = {}
+        self.check_held: Callable[[list[Write]], None] | None = None
 
-    def commit(self, request: CommitRequest, request_id: int, *, resent: bool) -> Result:
+    def commit(self, request: CommitRequest, request_id: int, *, resent: bool, read_through: bool = False) -> Result:
         """Applies a request's writes, or raises the Problem that refuses them, leaving nothing behind.
 
         `request_id` names the request in the supervisor's numbering; `resent` says that an earlier store may have
-        committed it.
+        committed it, `read_through` that what it is to be judged by has been read from upstream. Raises what
+        `check_held` raises.
         """
         known = self._known_answer(request, request_id, resent=resent)
         if known is not None:
             return known
         self._check_room()
+        if self.check_held is not None and not read_through:
+            self.check_held(request.writes)
         touched, payload = self._stage(request)
         self._progress.commit_no += 1
         result = self._accept(request, touched, payload)

@@ -1,6 +1,6 @@
 """What the store does when no client waits: it lets go of what has been kept long enough, a little at a time.
 
-Everything here is counted in running time (`Progress.running_s`), never by the wall clock.
+Everything here but one is counted in running time (`Progress.running_s`), never by the wall clock.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from deora.clock import Clock
 from deora.outbox.statements import SQL
 from deora.outbox.states import STORED, State
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox
@@ -32,6 +33,8 @@ class Housekeeping:
         *,
         retention_s: int,
         max_bytes: int,
+        tombstones_us: int,
+        clock: Clock,
     ) -> None:
         self._db = db
         self._documents = documents
@@ -40,6 +43,8 @@ class Housekeeping:
         self._progress = progress
         self._retention_s = retention_s
         self._max_bytes = max_bytes
+        self._tombstones_us = tombstones_us
+        self._clock = clock
         self._position: int | None = None
         self._next_pass_s = 0
 
@@ -54,8 +59,12 @@ class Housekeeping:
         return joining or max(pruned, swept, self._answers.prune(ROWS_AT_ONCE)) >= ROWS_AT_ONCE
 
     def _sweep(self) -> int:
-        """Removes rows of documents that are gone; whether another upstream still waits for one, the queues tell."""
-        return self._documents.sweep(ROWS_AT_ONCE) if self._outbox.is_joined() else 0
+        """Removes rows of documents that are gone; whether another upstream still waits for one, the queues tell.
+
+        By the wall clock: a row outlives the cached copies of its document, which expire by it.
+        """
+        before_us = self._clock.wall_us() - self._tombstones_us
+        return self._documents.sweep(ROWS_AT_ONCE, before_us) if self._outbox.is_joined() else 0
 
     def _prune_entries(self) -> int:
         """Done entries older than the retention go; younger ones too while the queue's share of the disk is used up.

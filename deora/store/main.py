@@ -38,6 +38,9 @@ def settings_of(config: Config) -> Settings:
         limits=QueueLimits(queue.max_entries, queue.max_bytes),
         retention_s=int(queue.retention_hours * 3600),
         dead_holds=queue.on_dead == "hold",
+        fresh_us=int(config.database.sync_interval_s * 1e6),
+        tombstones_us=int(config.cache.disk.ttl_s * 1e6),
+        replicate=config.database.replicate,
     )
 
 

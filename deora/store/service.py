@@ -14,7 +14,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from deora.clock import Clock
 from deora.errors import Problem
@@ -24,6 +24,7 @@ from deora.outbox.selection import Limits
 from deora.outbox.statements import SQL
 from deora.outbox.states import State
 from deora.outbox.storage import Batch, Outbox
+from deora.store.adoption import Adoption, Unheld
 from deora.store.answers import Answers
 from deora.store.commits import CommitRequest, Committer, QueueLimits
 from deora.store.housekeeping import Housekeeping
@@ -31,19 +32,21 @@ from deora.store.identity import load_identity
 from deora.store.operations import Operations
 from deora.store.settlements import PRIMARY, Settlements
 from deora.store.view import Documents
-from deora.wire.frames import Frame, Kind, encode, pack, unpack
-
-FLAG_RESENT: Final = 1
+from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT, UNHELD, Frame, Kind, encode, pack, unpack
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the store takes from the configuration."""
+    """What the store takes from the configuration. `fresh_us`: see `Adoption`; None: nothing is read through.
+    `tombstones_us`: how long a cached copy of what was deleted may live."""
 
     upstreams: list[str]
     limits: QueueLimits
     retention_s: int
     dead_holds: bool
+    fresh_us: int | None = None
+    tombstones_us: int = 0
+    replicate: tuple[str, ...] = ()
 
 
 def new_batch_id() -> str:
@@ -93,7 +96,20 @@ class Service:
             self.progress,
             retention_s=settings.retention_s,
             max_bytes=settings.limits.max_bytes,
+            tombstones_us=settings.tombstones_us,
+            clock=self._clock,
         )
+        self._adoption = Adoption(
+            db,
+            documents,
+            self._settlements,
+            self.progress,
+            self._clock,
+            fresh_us=settings.fresh_us or 0,
+            replicate=settings.replicate,
+        )
+        if settings.fresh_us is not None:
+            self._committer.check_held = self._adoption.check_held
         self._parked: dict[str, tuple[int, Limits]] = {}
         self._put_off: dict[str, float] = {}
         self._paces = {name: pacing.Pace(commits=self.progress.commit_no) for name in settings.upstreams}
@@ -256,7 +272,8 @@ class Service:
         try:
             resent = bool(flags & FLAG_RESENT)
             if request is not None:
-                result = self._committer.commit(request, ident, resent=resent)
+                read_through = bool(flags & FLAG_READ_THROUGH)
+                result = self._committer.commit(request, ident, resent=resent, read_through=read_through)
                 self._out.append(encode(Kind.RESULT, ident, result.packed, aux=result.status))
                 if wait_s:
                     self._await(result.commit_no)
@@ -267,6 +284,8 @@ class Service:
                 self._await(commit_no)
             else:
                 self._out.append(encode(Kind.RESULT, ident, self._operate(ident, operation, resent=resent), aux=200))
+        except Unheld as unheld:
+            self._out.append(encode(Kind.RESULT, ident, pack(unheld.paths), aux=UNHELD))
         except Problem as problem:
             self._out.append(encode(Kind.RESULT, ident, pack(problem.to_wire()), aux=problem.status))
 
@@ -315,6 +334,8 @@ class Service:
             elif operation == "settle":
                 self._settle(upstream, *rest)
                 self._reply(ident, None)
+            elif operation in self._adoption.calls:
+                self._reply(ident, self._adoption.calls[operation](upstream, *rest))
             else:
                 raise Problem("bad-request", f"the store knows no call {operation!r}")
         except Problem as problem:

@@ -11,7 +11,8 @@ from deora.outbox.statements import SQL
 from deora.outbox.states import Event, State, allowed, state_of
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox
 from deora.store.identity import Progress
-from deora.store.view import Base, Document, Documents, replay_writes
+from deora.store.merging import Unsettled, replay_writes
+from deora.store.view import Base, Document, Documents
 
 PRIMARY = "primary"
 
@@ -35,7 +36,8 @@ class Settlements:
         if upstream.name != PRIMARY or not entries:
             return []
         payloads = _by_document(entries)
-        in_step, others = self._documents.settle({ident: len(some) for ident, some in payloads.items()})
+        counts, now_us = {ident: len(some) for ident, some in payloads.items()}, self._clock.wall_us()
+        in_step, others = self._documents.settle(counts, upstream.seq, now_us)
         self.notices.update(dict.fromkeys(in_step))
         for document in self._documents.get_ids(others):
             document.pending -= len(payloads[document.id])
@@ -46,6 +48,7 @@ class Settlements:
                 document.base = replay_writes(document.base, document.path, payloads[document.id], applied=True)
                 document.base_state = Base.HELD
                 self._documents.changed(document.path, document)
+            document.base_seq, document.checked_us = upstream.seq, now_us
             self.notices[document.path] = None
         return [entry.commit_no for entry in entries]
 
@@ -153,14 +156,11 @@ class Settlements:
 
     def _review(self, documents: list[Document]) -> None:
         """Works the views out again from the bases, as one new commit."""
-        self._outbox.join_all()
         self._progress.commit_no += 1
         version, now_us = self._progress.version(), self._clock.wall_us()
-        primary = self._outbox.upstreams[PRIMARY]
         for document in documents:
             document.keep_base()
-            rows = self._outbox.database.execute(SQL["unsettled_of"], {"head": head_id(document.id, primary.id)})
-            payloads = _in_order(rows.fetchall(), self._outbox.inflight_ids())
+            payloads = [entry.payload for entry in self.unsettled(document)]
             view = replay_writes(document.base, document.path, payloads)
             # The commit of the last client's write stays: it tells whether an entry has later writes.
             document.show(view, version, document.commit_no, now_us)
@@ -169,9 +169,16 @@ class Settlements:
                 self._documents.in_step(document)
             self.notices[document.path] = None
 
+    def unsettled(self, document: Document) -> list[Unsettled]:
+        """The document's live and dead entries of the primary upstream, in the order in which they count."""
+        self._outbox.join_all()
+        primary = self._outbox.upstreams[PRIMARY]
+        rows = self._outbox.database.execute(SQL["unsettled_of"], {"head": head_id(document.id, primary.id)})
+        return _in_order(rows.fetchall(), self._outbox.inflight_ids())
 
-def _in_order(rows: list[tuple[int, int, bytes]], inflight: set[int]) -> list[bytes]:
-    """The payloads of a document's unsettled entries (id, stored state, payload) in the order in which they count.
+
+def _in_order(rows: list[tuple[int, int, bytes]], inflight: set[int]) -> list[Unsettled]:
+    """A document's unsettled entries (id, stored state, payload) in the order in which they count.
 
     That is the order of their ids, but for an entry that was retried while later ones are in flight: their batch is
     fixed, so it comes after them.
@@ -183,7 +190,7 @@ def _in_order(rows: list[tuple[int, int, bytes]], inflight: set[int]) -> list[by
         overtaken = ident < last and state_of(stored, ident in inflight) is State.PENDING
         return (last, ident) if overtaken else (ident, 0)
 
-    return [row[2] for row in sorted(rows, key=place)]
+    return [Unsettled(row[2], row[0] in inflight) for row in sorted(rows, key=place)]
 
 
 def _by_document(entries: list[Entry]) -> dict[int, list[bytes]]:

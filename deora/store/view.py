@@ -11,19 +11,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final
 
 import orjson
 
-from deora.documents.apply import apply
 from deora.documents.paths import split
-from deora.documents.writes import decode_writes
-from deora.errors import Problem
 
 _COLUMNS: Final = """id, collection, name, version, commit_no, created_us, updated_us, pending, dead, base_state,
-  CAST(view AS BLOB), CAST(base AS BLOB)"""
+  CAST(view AS BLOB), CAST(base AS BLOB), base_seq, checked_us"""
 _SELECT: Final = f"SELECT {_COLUMNS} FROM documents WHERE collection = ? AND name = ?"
 _SELECT_IDS: Final = f"SELECT {_COLUMNS} FROM documents WHERE id IN (SELECT value FROM json_each(?))"
 _SELECT_STATES: Final = """SELECT id, collection, name, pending, dead FROM documents
@@ -32,11 +29,15 @@ _PATHS_AT_ONCE: Final = 16
 _SELECT_MANY: Final = f"""WITH wanted (c, n) AS (VALUES {", ".join(["(?, ?)"] * _PATHS_AT_ONCE)})
   SELECT {_COLUMNS} FROM wanted CROSS JOIN documents ON collection = c AND name = n"""
 _INSERT: Final = """INSERT INTO documents (id, collection, name, version, commit_no, created_us, updated_us, pending,
-  dead, base_state, view, base) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT))"""
+  dead, base_state, view, base, base_seq, checked_us)
+  VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, CAST(? AS TEXT), CAST(? AS TEXT), ?, ?)"""
 _UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_us = ?4, updated_us = ?5, pending = ?6,
-  dead = ?7, base_state = ?8, view = CAST(?9 AS TEXT), base = CAST(?10 AS TEXT) WHERE id = ?1"""
-_IN_STEP: Final = "UPDATE documents SET pending = 0, base_state = 1, base = NULL WHERE id = ?"
-_GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone WHERE view IS NULL AND pending = 0 AND dead = 0
+  dead = ?7, base_state = ?8, view = CAST(?9 AS TEXT), base = CAST(?10 AS TEXT), base_seq = ?11, checked_us = ?12
+  WHERE id = ?1"""
+_IN_STEP: Final = """UPDATE documents SET pending = 0, base_state = 1, base = NULL, base_seq = ?2, checked_us = ?3
+  WHERE id = ?1"""
+_GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone WHERE view IS NULL AND checked_us <= ?
+  AND pending = 0 AND dead = 0
   AND NOT EXISTS (SELECT 1 FROM heads WHERE heads.id BETWEEN 4 * documents.id AND 4 * documents.id + 3)
   AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE head BETWEEN 4 * documents.id AND 4 * documents.id + 3)
   LIMIT ?"""
@@ -66,6 +67,8 @@ class Document:
     base_state: int
     view: bytes | None
     base: bytes | None
+    base_seq: int = 0
+    checked_us: int = 0
     is_new: bool = False
 
     @property
@@ -157,9 +160,11 @@ class Documents:
         document.pending, document.base_state, document.base = 0, Base.SAME, None
         self.changed(document.path, document)
 
-    def settle(self, settled: dict[int, int]) -> tuple[list[str], list[int]]:
-        """Counts settled entries (document id -> how many) out. Returns the paths of documents that are in step with
-        upstream now, which is written without reading their text, and the ids of those that are not yet.
+    def settle(self, settled: dict[int, int], seq: int, now_us: int) -> tuple[list[str], list[int]]:
+        """Counts entries (document id -> how many) out that a batch of this seq has settled now.
+
+        Returns the paths of documents that are in step with upstream now, which is written without reading their text,
+        and the ids of those that are not yet.
 
         Documents that this transaction has in hand are left to the caller, since their rows are not up to date.
         """
@@ -167,10 +172,10 @@ class Documents:
         paths: list[str] = []
         rest = list(in_hand)
         ids = [ident for ident in settled if ident not in in_hand]
-        in_step: list[tuple[int]] = []
+        in_step: list[tuple[int, int, int]] = []
         for ident, collection, name, pending, dead in self._db.execute(_SELECT_STATES, (orjson.dumps(ids),)):
             if pending == settled[ident] and not dead:
-                in_step.append((ident,))
+                in_step.append((ident, seq, now_us))
                 paths.append(f"{collection}/{name}")
             else:
                 rest.append(ident)
@@ -191,6 +196,8 @@ class Documents:
                 document.base_state,
                 document.view,
                 document.base,
+                document.base_seq,
+                document.checked_us,
             )
             if document.is_new:
                 inserts.append((document.id, document.collection, document.name, *state))
@@ -204,30 +211,13 @@ class Documents:
         self._absent.clear()
         self._changed.clear()
 
-    def sweep(self, limit: int) -> int:
-        """Removes up to `limit` rows whose document is gone and that no entry speaks of; returns how many.
+    def sweep(self, limit: int, before_us: int) -> int:
+        """Removes up to `limit` rows whose document is gone since before then and that no entry speaks of; returns how
+        many. Until then a row is a sign that it is gone, and no cached copy of it is shown.
 
         Every entry has joined its queues.
         """
-        ids = self._db.execute(_GONE, (limit,)).fetchall()
+        ids = self._db.execute(_GONE, (before_us, limit)).fetchall()
         if ids:
             self._db.executemany("DELETE FROM documents WHERE id = ?", ids)
         return len(ids)
-
-
-def replay_writes(text: bytes | None, path: str, payloads: Iterable[bytes], *, applied: bool = False) -> bytes | None:
-    """`text` after the writes to `path` in these entries, in order.
-
-    A write that does not apply (an update of what is not there) changes nothing: upstream will refuse it too. What
-    upstream has `applied` did apply there, whatever is known of its copy here.
-    """
-    for payload in payloads:
-        for write in decode_writes(payload):
-            if write.path == path:
-                if applied:
-                    write = replace(write, op="set" if write.op == "create" else write.op, upsert=True)
-                try:
-                    text = apply(text, write)
-                except Problem:
-                    continue
-    return text

@@ -24,6 +24,11 @@ def check_abilities(config: Config) -> None:
     """Raises StartError for what this version must not pretend to do."""
     for name, upstream in upstreams(config).items():
         _check_packages(name, upstream.type, _PACKAGES[upstream.type])
+    if config.cache.redis.url is not None and not _is_installed("redis"):
+        raise StartError(
+            "cache.json: redis.url is set, and the package redis is not installed",
+            hint="pip install 'deora[redis]', or set redis.url to null",
+        )
     mode = config.loadbalancer.mode
     if mode not in MODES:
         raise StartError(

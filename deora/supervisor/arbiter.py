@@ -22,6 +22,7 @@ from deora.errors import Problem
 from deora.gateway.balancer import Server
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.requests import Worker
+from deora.supervisor.calls import Calls
 from deora.supervisor.process import exit_reason, reap_strangers
 from deora.supervisor.roster import Event, Member, State, pause_s
 from deora.supervisor.spawn import Zygote
@@ -31,7 +32,6 @@ from deora.wire.link import Link
 _log = logging.getLogger("deora.supervisor")
 
 KILL_AFTER_S: Final = 5.0
-_UNAVAILABLE: Final = Problem("unavailable", "the store is not up")
 
 
 @dataclass(slots=True)
@@ -64,8 +64,8 @@ class Arbiter:
         self.zygote_since_s = 0.0
         self._stopping = False
         self._pings = 0
-        self._calls: dict[int, tuple[Link, int]] = {}
-        self._call_ids = 0
+        self._calls = Calls(self._link_of)
+        dispatch.read_through = self._read_through
         self.queue: dict[str, Any] = {}
         self.upstreams: dict[str, dict[str, Any]] = {}
         self.changed = asyncio.Event()
@@ -188,9 +188,10 @@ class Arbiter:
         elif kind == Kind.NOTICE:
             self._to_workers(encode(Kind.NOTICE, 0, frame[5]))
         elif kind == Kind.CALL:
-            self._route_call(child, frame)
+            if child.link is not None:
+                self._calls.route(child.link, frame)
         elif kind == Kind.REPLY:
-            self._route_reply(frame)
+            self._calls.replied(frame)
         elif kind == Kind.EVENT:
             self._on_event(child, unpack(frame[5]))
         elif kind == Kind.PONG:
@@ -238,31 +239,17 @@ class Arbiter:
             if child.worker is not None and child.link is not None:
                 child.link.send(frame)
 
-    # -- calls between children
+    def _link_of(self, slot: str) -> Link | None:
+        child = self.children.get(slot)
+        return child.link if child is not None and child.member.state is State.UP else None
 
-    def _route_call(self, child: Child, frame: Frame) -> None:
-        _, _, role, _, ident, body = frame
-        store = self.children["store"]
-        if child.link is None:
-            return
-        if role != Role.STORE or store.link is None or store.member.state is not State.UP:
-            child.link.send(encode(Kind.REPLY, ident, pack(_UNAVAILABLE.to_wire()), aux=1))
-            return
-        self._call_ids += 1
-        self._calls[self._call_ids] = (child.link, ident)
-        store.link.send(encode(Kind.CALL, self._call_ids, body))
-
-    def _route_reply(self, frame: Frame) -> None:
-        _, _, aux, _, ident, body = frame
-        caller = self._calls.pop(ident, None)
-        if caller is not None:
-            link, their_ident = caller
-            link.send(encode(Kind.REPLY, their_ident, body, aux=aux))
-
-    def _fail_calls(self) -> None:
-        calls, self._calls = self._calls, {}
-        for link, ident in calls.values():
-            link.send(encode(Kind.REPLY, ident, pack(_UNAVAILABLE.to_wire()), aux=1))
+    def _read_through(self, ident: int, paths: list[str]) -> None:
+        """Has the replayer fetch what the store lacks to judge the writes of a request."""
+        self._calls.ask(
+            Role.REPLAYER,
+            pack(["adopt", paths]),
+            lambda aux, body: self._dispatch.on_read_through(ident, Problem.from_wire(unpack(body)) if aux else None),
+        )
 
     # -- ending
 
@@ -279,10 +266,10 @@ class Arbiter:
         """Nothing is sent to this child any more, and what it held goes elsewhere."""
         if child.member.role == "store":
             self._dispatch.store_lost()
-            self._fail_calls()
         elif child.worker is not None:
             child.worker = None
             self._dispatch.worker_lost(child.member.slot, self._servers())
+        self._calls.fail(child.member.slot)
         self.changed.set()
 
     def _on_ended(self, child: Child) -> None:

@@ -79,6 +79,7 @@ class Gauges:
             disk_total_bytes=disk.get("disk_total"),
             memory_available_bytes=psutil.virtual_memory().available,
             cache=self._cache(),
+            redis=self._redis(),
         )
 
     def _worker(self, child: Child, now_s: float) -> WorkerState:
@@ -225,13 +226,19 @@ class Gauges:
             )
 
     def _cache(self) -> dict[str, Any]:
-        workers = [child.figures for child in self._arbiter.children.values() if child.member.role == "worker"]
-        return {
-            "memory": {
-                "hits": sum(each.get("hits", 0) for each in workers),
-                "misses": sum(each.get("misses", 0) for each in workers),
-            }
-        }
+        """Tier -> hits and misses of all workers; a configured tier is there from the start."""
+        tiers = ["memory", "disk"] + (["redis"] if self._config.cache.redis.url is not None else [])
+        totals = {tier: {"hits": 0, "misses": 0} for tier in tiers}
+        for child in self._arbiter.children.values():
+            for tier, figures in child.figures.get("cache", {}).items():
+                for name, number in figures.items():
+                    totals[tier][name] += number
+        return totals
+
+    def _redis(self) -> bool | None:
+        if self._config.cache.redis.url is None:
+            return None
+        return all(child.figures.get("redis", True) for child in self._arbiter.children.values())
 
 
 def _labels(config: Config) -> dict[str, str]:

@@ -105,7 +105,8 @@ class Page:
     """What one snapshot of upstream holds, or a part of it.
 
     `seq` is where this lane's cursor stood in that very snapshot (0 where there is none): what the batches up to it did
-    is in the copies, what later ones do is not. `next` goes on behind this page; None where nothing is behind it.
+    is in the copies, what later ones do is not. `next` goes on behind this page (given as `after`, or as `since` where
+    changes are listed); None where nothing is behind it. What another program wrote and is no document is left out.
     """
 
     seq: int

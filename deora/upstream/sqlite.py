@@ -1,8 +1,8 @@
 """The embedded upstream: a SQLite file, the default where no cloud is configured; also a second disk.
 
 Two tables, the same as in PostgreSQL: `deora_documents` holds each document's data as canonical JSON text under its
-path, and `deora_cursor` one row for each lane. `version` counts the writes to this file, so that a reader can ask for
-what changed since.
+path, and `deora_cursor` one row for each lane. `version` counts the writes to this file (see `sqlite_file`), so that a
+reader can ask for what changed since.
 """
 
 from __future__ import annotations
@@ -20,17 +20,23 @@ from deora.documents.values import timestamp_text
 from deora.documents.wording import shown
 from deora.documents.writes import decode_writes
 from deora.errors import DeoraError
-from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Moved, Outcome, Refused, Unauthorised, Unclear
+from deora.upstream.base import (
+    Applied,
+    Cursor,
+    CursorKey,
+    Delivery,
+    Failure,
+    Moved,
+    Names,
+    Outcome,
+    Page,
+    Refused,
+    Unauthorised,
+    Unclear,
+)
+from deora.upstream.sqlite_file import SqliteFile
+from deora.upstream.sqlite_reads import SqliteReads
 
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS deora_documents (
-  path TEXT PRIMARY KEY, collection TEXT NOT NULL, id TEXT NOT NULL, data TEXT NOT NULL,
-  version INTEGER NOT NULL, updated_at TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS deora_documents_version ON deora_documents (version);
-CREATE TABLE IF NOT EXISTS deora_cursor (
-  node TEXT NOT NULL, epoch TEXT NOT NULL, lane INTEGER NOT NULL, seq INTEGER NOT NULL, batch_id TEXT NOT NULL,
-  applied BLOB NOT NULL, taken_by TEXT, PRIMARY KEY (node, epoch, lane)) WITHOUT ROWID;
-"""
 _MOVE: Final = """UPDATE deora_cursor SET seq = ?, batch_id = ?, applied = ?
   WHERE node = ? AND epoch = ? AND lane = ? AND seq = ? AND batch_id = ? AND taken_by IS NULL"""
 _START: Final = (
@@ -48,11 +54,9 @@ class SqliteUpstream:
     """
 
     def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
-        self._path = path
-        self._busy_timeout_s = busy_timeout_s
+        self._file = SqliteFile(path, busy_timeout_s)
+        self._reads = SqliteReads(path, busy_timeout_s)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="upstream")
-        self._db: sqlite3.Connection | None = None
-        self._file: tuple[int, int] | None = None
 
     async def read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
         """See `Upstream.read_cursor`."""
@@ -62,34 +66,32 @@ class SqliteUpstream:
         """See `Upstream.apply`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, delivery)
 
+    async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
+        """See `Upstream.read_documents`."""
+        return await self._reads.read_documents(key, paths)
+
+    async def list_documents(self, key: CursorKey, collection: str, after: str | None, limit: int) -> Page | Failure:
+        """See `Upstream.list_documents`."""
+        return await self._reads.list_documents(key, collection, after, limit)
+
+    async def list_changes(self, key: CursorKey, collection: str, since: str, limit: int) -> Page | Failure:
+        """See `Upstream.list_changes`."""
+        return await self._reads.list_changes(key, collection, since, limit)
+
+    async def list_names(self, collection: str, after: str | None, limit: int) -> Names | Failure:
+        """See `Upstream.list_names`."""
+        return await self._reads.list_names(collection, after, limit)
+
     async def close(self) -> None:
         """Closes the file, after what is running."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._file.close)
         self._thread.shutdown(wait=False)
-
-    def _open(self) -> sqlite3.Connection:
-        if self._db is not None and _file_at(self._path) != self._file:
-            # Deleted or replaced while it was open: what is written now would be in no file any more.
-            self._close()
-        if self._db is None:
-            db = sqlite3.connect(
-                self._path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s
-            )
-            db.execute("PRAGMA journal_mode = WAL")
-            db.execute("PRAGMA synchronous = FULL")
-            db.executescript(_SCHEMA)
-            self._db, self._file = db, _file_at(self._path)
-        return self._db
-
-    def _close(self) -> None:
-        if self._db is not None:
-            self._db.close()
-            self._db = None
+        await self._reads.close()
 
     def _read_cursor(self, key: CursorKey) -> Cursor | Unclear | None:
         try:
             row = (
-                self._open()
+                self._file.open()
                 .execute(
                     "SELECT seq, batch_id, applied, taken_by FROM deora_cursor"
                     " WHERE node = ? AND epoch = ? AND lane = ?",
@@ -98,13 +100,13 @@ class SqliteUpstream:
                 .fetchone()
             )
         except sqlite3.Error as error:
-            self._close()
-            return Unclear(f"{self._path.name}: {error}")
+            self._file.close()
+            return Unclear(f"{self._file.path.name}: {error}")
         return Cursor(*row) if row is not None else None
 
     def _apply(self, delivery: Delivery) -> Outcome:
         try:
-            db = self._open()
+            db = self._file.open()
             db.execute("BEGIN IMMEDIATE")
             try:
                 outcome = self._apply_within(db, delivery)
@@ -115,8 +117,8 @@ class SqliteUpstream:
                 raise
         except sqlite3.Error as error:
             # After a failed COMMIT only a new connection tells what the file holds.
-            self._close()
-            return Unclear(f"{self._path.name}: {error}")
+            self._file.close()
+            return Unclear(f"{self._file.path.name}: {error}")
         return outcome
 
     def _apply_within(self, db: sqlite3.Connection, delivery: Delivery) -> Outcome:
@@ -145,15 +147,6 @@ class SqliteUpstream:
         return Applied()
 
 
-def _file_at(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file at this path, None where there is none."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
-
-
 def _stage(db: sqlite3.Connection, payload: bytes, views: dict[str, bytes | None]) -> str | None:
     """Adds what an entry changes to `views`; where it cannot be applied, says why."""
     path = ""
@@ -177,7 +170,7 @@ def _read(db: sqlite3.Connection, path: str) -> bytes | None:
 
 
 def _save(db: sqlite3.Connection, views: dict[str, bytes | None]) -> None:
-    [(version,)] = db.execute("SELECT coalesce(max(version), 0) FROM deora_documents").fetchall()
+    [(version,)] = db.execute("SELECT last FROM deora_versions").fetchall()
     updated_at = timestamp_text(time.time_ns() // 1000)
     kept = [
         (path, *split(path), data, version + offset, updated_at)

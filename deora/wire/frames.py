@@ -56,7 +56,7 @@ class Kind(IntEnum):
     REQUEST = 6  # supervisor -> worker; aux: size of the head
     ANSWER = 7  # worker -> supervisor; aux: HTTP status
     COMMIT = 8  # worker -> supervisor -> store: writes, or a change of the queue; aux: seconds of `Prefer: wait`
-    RESULT = 9  # store -> supervisor: what became of a COMMIT; aux: HTTP status
+    RESULT = 9  # store -> supervisor: what became of a COMMIT; aux: HTTP status, or UNHELD
     NOTICE = 10  # store -> supervisor -> workers: these documents changed
     STORE = 11  # supervisor -> workers: a new store serves; forget what you read from the last one
     CALL = 12  # child -> supervisor -> child; aux: role asked (see Role)
@@ -70,6 +70,13 @@ class Role(IntEnum):
     STORE = 1
     REPLAYER = 2
 
+
+# A RESULT that is none yet: the documents that its body lists are to be adopted from upstream, then it is asked again.
+UNHELD: Final = 0
+
+# Flags of a COMMIT.
+FLAG_RESENT: Final = 1  # an earlier store may have committed it
+FLAG_READ_THROUGH: Final = 2  # what it lacked was read from upstream
 
 # Flags of a REQUEST.
 FLAG_SCOPE_MASK: Final = 0b0000_0011  # 0 none, 1 read, 2 write, 3 admin

@@ -12,22 +12,30 @@ import socket
 import sqlite3
 from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from deora.cache.disk import DiskTier
 from deora.cache.memory import MemoryCache
+from deora.cache.tiered import Tiers
+from deora.clock import SystemClock
 from deora.config.schema import Config, FirestoreUpstream, upstreams
 from deora.errors import Problem
 from deora.observe.logs import configure
 from deora.wire.answers import answer, problem_answer
+from deora.wire.calls import Caller
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
-from deora.worker.context import Answer, Check, Context, Reply
+from deora.worker.context import Answer, Check, Context, Reply, Shown
 from deora.worker.handlers import HANDLERS
+from deora.worker.read_through import ReadThrough
 from deora.worker.reader import Reader
 from deora.worker.requests import Request, parse
 from deora.worker.router import route
+
+if TYPE_CHECKING:
+    from deora.cache.redis import RedisTier
 
 _log = logging.getLogger("deora.worker")
 
@@ -53,20 +61,30 @@ class Worker:
         self._server = init["name"].encode()
         self._stopping = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        memory = config.cache.memory
         loop = asyncio.get_running_loop()
-        self._context = Context(
-            Reader(data / "store.db"),
-            MemoryCache(memory.max_size, memory.ttl_s),
-            config.queue.priorities,
+        reader = Reader(data / "store.db")
+        memory: MemoryCache[Shown] = MemoryCache(config.cache.memory.max_size, config.cache.memory.ttl_s)
+        self._caller = Caller()
+        self._tiers = Tiers()
+        self._redis: RedisTier | None = None
+        self._cache, self._cache_directory = config.cache, data / "cache"
+        reads = ReadThrough(
+            reader,
+            memory,
+            self._tiers,
+            self._caller,
+            config.database.sync_interval_s,
             loop.time,
-            upstream_checks(config),
+            SystemClock().wall_us,
+            self._start,
         )
+        self._context = Context(reader, memory, reads, config.queue.priorities, loop.time, upstream_checks(config))
 
     async def serve(self, sock: socket.socket) -> None:
         """Serves until the supervisor says STOP or goes away. Raises sqlite3.Error while the file cannot be opened."""
         await self._context.reader.open()
-        link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
+        await self._add_tiers()
+        link = self._caller.link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
         link.send(encode(Kind.HELLO, 0, pack({}), generation=self._generation))
         try:
             await self._stopping.wait()
@@ -77,22 +95,46 @@ class Worker:
             # aiosqlite's thread would keep the process alive; a disk that hangs must not.
             async with asyncio.timeout(STOPPING_S):
                 await self._context.reader.close()
+                await self._tiers.close()
+
+    async def _add_tiers(self) -> None:
+        redis, disk = self._cache.redis, self._cache.disk
+        if redis.url is not None:
+            from deora.cache.redis import RedisTier
+
+            [(node,)] = await self._context.reader.rows("SELECT node FROM identity")
+            now_s = asyncio.get_running_loop().time
+            self._redis = RedisTier(redis.url, node, redis.timeout_s, disk.ttl_s, now_s)
+            self._tiers.add("redis", self._redis)
+        if disk.max_size:
+            self._tiers.add("disk", DiskTier(self._cache_directory, disk.max_size, disk.ttl_s))
 
     def _on_frame(self, link: Link, frame: Frame) -> None:
         kind, flags, aux, _, ident, body = frame
         if kind == Kind.REQUEST:
             self._on_request(link, parse(ident, flags, aux, body, self._run))
         elif kind == Kind.NOTICE:
-            self._context.memory.invalidate(unpack(body))
+            paths = unpack(body)
+            self._context.memory.invalidate(paths)
+            self._context.reads.forget(paths)
+        elif kind == Kind.REPLY:
+            self._caller.replied(frame)
         elif kind == Kind.STORE:
             self._context.memory.clear()
+            self._context.reads.forget_all()
             self._start(self._reopen(link))
         elif kind == Kind.PING:
-            memory = self._context.memory
-            figures = {"hits": memory.hits, "misses": memory.misses, "bytes": memory.size_bytes}
-            link.send(encode(Kind.PONG, ident, pack(figures), generation=self._generation))
+            link.send(encode(Kind.PONG, ident, pack(self._figures()), generation=self._generation))
+            if self._redis is not None:
+                self._start(self._redis.check())
         elif kind == Kind.STOP:
             self._stopping.set()
+
+    def _figures(self) -> dict[str, Any]:
+        memory = self._context.memory
+        tiers = {"memory": {"hits": memory.hits, "misses": memory.misses}, **self._tiers.figures()}
+        figures: dict[str, Any] = {"cache": tiers, "bytes": memory.size_bytes}
+        return figures if self._redis is None else {**figures, "redis": self._redis.is_up}
 
     async def _reopen(self, link: Link) -> None:
         try:

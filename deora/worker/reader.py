@@ -10,13 +10,32 @@ import asyncio
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import aiosqlite
 
-_DOCUMENT: Final = """SELECT version, created_us, updated_us, pending, CAST(view AS BLOB) FROM documents
-  WHERE collection = ? AND name = ? AND view IS NOT NULL"""
+# One row, whether there is such a document or not.
+_DOCUMENT: Final = """SELECT version, created_us, updated_us, pending, dead, checked_us, CAST(view AS BLOB),
+    (SELECT synced_us FROM replicas WHERE replicas.collection = ?1)
+  FROM (SELECT 1) LEFT JOIN documents ON documents.collection = ?1 AND name = ?2"""
 _PRAGMAS: Final = ("PRAGMA query_only = 1", "PRAGMA wal_autocheckpoint = 0", "PRAGMA cache_size = -8192")
+
+
+class Stored(NamedTuple):
+    """What the store's file says of a document: nothing but `synced_us` where it has never heard of it.
+
+    `checked_us`: when upstream last confirmed it. `synced_us`: when its collection was last pulled as a whole; None for
+    one that is not kept whole.
+    """
+
+    version: str | None
+    created_us: int
+    updated_us: int
+    pending: int
+    dead: int
+    checked_us: int
+    view: bytes | None
+    synced_us: int | None
 
 
 class Rows(list[tuple[Any, ...]]):
@@ -97,10 +116,10 @@ class Reader:
         if db is not None:
             await db.close()
 
-    async def document(self, collection: str, name: str) -> tuple[Any, ...] | None:
-        """(version, created_us, updated_us, pending, view) of a document that exists."""
-        rows = await self.rows(_DOCUMENT, (collection, name))
-        return rows[0] if rows else None
+    async def stored(self, collection: str, name: str) -> Stored:
+        """What the store knows of a document."""
+        [row] = await self.rows(_DOCUMENT, (collection, name))
+        return Stored(*row)
 
     async def rows(self, sql: str, parameters: Sequence[Any] = ()) -> Rows:
         """All rows of a SELECT."""

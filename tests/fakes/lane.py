@@ -14,7 +14,7 @@ from deora.documents.writes import Write, decode_writes
 from deora.replay.batches import Batch
 from deora.replay.breaker import Breaker
 from deora.replay.lane import Lane, LaneSettings, Status, StoreCalls
-from deora.upstream.base import Cursor, CursorKey, Delivery, Outcome, Unauthorised, Unclear, Upstream
+from deora.upstream.base import Cursor, CursorKey, Delivery, Outcome, Unauthorised, Unclear
 from tests.fakes.calls import StoreWithCalls
 from tests.fakes.clock import ManualClock
 from tests.fakes.store import update
@@ -82,10 +82,11 @@ class _PointedStore:
         await self._points.reach("settle answered")
 
 
-class _PointedUpstream:
-    """An upstream with a point on each side of a call: `Upstream`."""
+class _PointedUpstream(FakeUpstream):
+    """An upstream with a point on each side of a lane's call."""
 
-    def __init__(self, upstream: Upstream, points: Points) -> None:
+    def __init__(self, upstream: FakeUpstream, points: Points) -> None:
+        super().__init__()
         self._upstream = upstream
         self._points = points
 

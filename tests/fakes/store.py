@@ -16,8 +16,8 @@ from deora.documents.writes import Write, parse_update
 from deora.errors import Problem
 from deora.store.commits import QueueLimits
 from deora.store.database import open_writer
-from deora.store.service import FLAG_RESENT, Service, Settings
-from deora.wire.frames import Decoder, Frame, Kind, Role, encode, pack, unpack
+from deora.store.service import Service, Settings
+from deora.wire.frames import FLAG_RESENT, Decoder, Frame, Kind, Role, encode, pack, unpack
 from tests.fakes.clock import ManualClock
 from tests.fakes.connection import FaultyConnection
 

@@ -12,9 +12,24 @@ from dataclasses import dataclass, replace
 from enum import Enum
 
 from deora.documents.apply import apply
+from deora.documents.paths import split
 from deora.documents.writes import decode_writes
 from deora.errors import DeoraError
-from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Moved, Outcome, Refused, Unauthorised, Unclear
+from deora.upstream.base import (
+    Applied,
+    Copy,
+    Cursor,
+    CursorKey,
+    Delivery,
+    Failure,
+    Moved,
+    Names,
+    Outcome,
+    Page,
+    Refused,
+    Unauthorised,
+    Unclear,
+)
 
 
 class Fault(Enum):
@@ -28,14 +43,14 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, as a test's faults see it. `delivery` is None where the cursor is read."""
+    """One call, as a test's faults see it. `delivery` is None where something is read."""
 
     index: int
     delivery: Delivery | None
 
     @property
     def kind(self) -> str:
-        """read, fence (a delivery without payloads) or apply"""
+        """read (the cursor's or a reader's), fence (a delivery without payloads) or apply"""
         if self.delivery is None:
             return "read"
         return "apply" if self.delivery.payloads else "fence"
@@ -53,6 +68,9 @@ class FakeUpstream:
 
     def __init__(self) -> None:
         self.documents: dict[str, bytes] = {}
+        self.marks: dict[str, str] = {}
+        """document -> the mark of its last change"""
+        self.changes = 0
         self.cursors: dict[CursorKey, Cursor] = {}
         self.applied: list[tuple[str, bytes]] = []
         """(batch id, payload) of everything that took effect, in order"""
@@ -68,13 +86,7 @@ class FakeUpstream:
 
     async def read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
         """See `Upstream.read_cursor`."""
-        fault = await self._begin(None)
-        if isinstance(fault, Unclear | Unauthorised):
-            return fault
-        assert not isinstance(fault, Refused), "a read cannot be refused for good"
-        if fault is not None:
-            return Unclear("the connection was lost")
-        return self.cursors.get(key)
+        return await self._begin_read() or self.cursors.get(key)
 
     async def apply(self, delivery: Delivery) -> Outcome:
         """See `Upstream.apply`."""
@@ -88,10 +100,44 @@ class FakeUpstream:
         outcome = self._apply(delivery)
         return Unclear("the answer was lost") if fault is Fault.UNANSWERED else outcome
 
+    async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
+        """See `Upstream.read_documents`."""
+        return await self._begin_read() or self._page(key, paths)
+
+    async def list_documents(self, key: CursorKey, collection: str, after: str | None, limit: int) -> Page | Failure:
+        """See `Upstream.list_documents`."""
+        failure = await self._begin_read()
+        paths = self._paths(collection, after)
+        following = split(paths[limit - 1])[1] if len(paths) > limit else None
+        return failure or self._page(key, paths[:limit], following)
+
+    async def list_changes(self, key: CursorKey, collection: str, since: str, limit: int) -> Page | Failure:
+        """See `Upstream.list_changes`."""
+        failure = await self._begin_read()
+        paths = sorted(self._paths(collection, None), key=lambda path: self.marks.get(path, ""))
+        paths = [path for path in paths if self.marks.get(path, "") >= since]
+        following = self.marks[paths[limit]] if len(paths) > limit else None
+        return failure or self._page(key, paths[:limit], following)
+
+    async def list_names(self, collection: str, after: str | None, limit: int) -> Names | Failure:
+        """See `Upstream.list_names`."""
+        failure = await self._begin_read()
+        paths = self._paths(collection, after)
+        return failure or Names(paths[:limit], split(paths[limit - 1])[1] if len(paths) > limit else None)
+
     async def close(self) -> None:
         """See `Upstream.close`."""
 
     # -- what a test does to it
+
+    def put(self, path: str, data: bytes | None) -> None:
+        """Changes a document as another program would; None deletes it."""
+        self.changes += 1
+        if data is None:
+            self.documents.pop(path, None)
+            self.marks.pop(path, None)
+        else:
+            self.documents[path], self.marks[path] = data, f"{self.changes:010d}"
 
     def release(self, index: int = 0) -> Outcome:
         """Lets a request that the network held up arrive now. Its answer reaches nobody; the test may look at it."""
@@ -111,6 +157,19 @@ class FakeUpstream:
         return sum(call.kind == kind for call in self.calls)
 
     # -- inside
+
+    async def _begin_read(self) -> Failure | None:
+        fault = await self._begin(None)
+        assert not isinstance(fault, Refused), "a read cannot be refused for good"
+        return Unclear("the connection was lost") if isinstance(fault, Fault) else fault
+
+    def _paths(self, collection: str, after: str | None) -> list[str]:
+        names = sorted(name for where, name in map(split, self.documents) if where == collection)
+        return [f"{collection}/{name}" for name in names if after is None or name > after]
+
+    def _page(self, key: CursorKey, paths: list[str], following: str | None = None) -> Page:
+        copies = [Copy(path, self.documents.get(path), self.marks.get(path, "")) for path in paths]
+        return Page(self.cursors[key].seq if key in self.cursors else 0, copies, following)
 
     async def _begin(self, delivery: Delivery | None) -> Fault | Refused | Unclear | Unauthorised | None:
         call = Call(len(self.calls), delivery)
@@ -132,10 +191,7 @@ class FakeUpstream:
             if message is not None:
                 return Refused(message, index if self.names_index else None)
         for path, data in changes.items():
-            if data is None:
-                self.documents.pop(path, None)
-            else:
-                self.documents[path] = data
+            self.put(path, data)
         self.cursors[delivery.key] = Cursor(delivery.seq, delivery.batch_id, delivery.applied)
         self.applied += [(delivery.batch_id, payload) for payload in delivery.payloads]
         return Applied()

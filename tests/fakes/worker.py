@@ -6,25 +6,29 @@ router, the handler, the store's transaction, the change notices, the reader.
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
 from deora.cache.memory import MemoryCache
+from deora.cache.tiered import Tiers
 from deora.errors import Problem
 from deora.store.service import Settings
-from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, Kind, encode
-from deora.worker.context import Answer, Commit, Context, Reply
+from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, Kind, Role, encode
+from deora.worker.context import Answer, Commit, Context, Reply, Shown
 from deora.worker.handlers import HANDLERS
+from deora.worker.read_through import ReadThrough
 from deora.worker.reader import Reader
 from deora.worker.requests import Request, parse
 from deora.worker.router import route
-from tests.fakes.store import StoreFile
+from tests.fakes.store import Group, StoreFile, encode_call
 
 RUN = b"\0\0\0\7"
+INTERVAL_S = 60.0
 
 
 def request(
@@ -74,22 +78,74 @@ class Told(NamedTuple):
         return str(self.json["version"])
 
 
+class FakeReplayer:
+    """The replayer as a worker calls it, over documents in memory. What it adopts goes into the real store."""
+
+    def __init__(self, bench: WorkerBench) -> None:
+        self._bench = bench
+        self.documents: dict[str, bytes] = {}
+        self.out: Problem | None = None
+        """with which it refuses while upstream is out"""
+        self.asked: list[tuple[str, list[str]]] = []
+        self.seq = 0
+        self.held_up: asyncio.Event | None = None
+        """a call waits for this before it is answered, with what there was when it came"""
+
+    async def ask(self, role: Role, *parts: Any) -> Any:
+        """See `wire.calls.Caller`."""
+        assert role is Role.REPLAYER
+        operation, paths = parts
+        self.asked.append((operation, paths))
+        copies = [[path, self.documents.get(path)] for path in paths]
+        if self.held_up is not None:
+            await self.held_up.wait()
+        if self.out is not None:
+            raise self.out
+        if operation == "read":
+            return copies
+        ident = next(self._bench.ids)
+        group = self._bench.store.handle(encode_call(ident, "adopt", "primary", self.seq, copies))
+        self._bench.tell(group)
+        return None
+
+
 class WorkerBench:
     """A context over a store file. `context.memory` hears the store's notices, as in a worker."""
 
     def __init__(self, folder: Path, settings: Settings | None = None, priorities: Mapping[str, int] | None = None):
         self.store = StoreFile(folder / "store.db", settings)
         self.store.db.execute("PRAGMA synchronous = OFF")  # what a power cut leaves is not tested with this
-        self.context = Context(
-            Reader(folder / "store.db"), MemoryCache(1024 * 1024, 3600), priorities or {}, self.store.clock.monotonic_s
+        self.replayer = FakeReplayer(self)
+        clock = self.store.clock
+        reader, memory = Reader(folder / "store.db"), MemoryCache[Shown](1024 * 1024, 3600)
+        self.tiers = Tiers()
+        self.tasks: set[asyncio.Task[None]] = set()
+        reads = ReadThrough(
+            reader, memory, self.tiers, self.replayer, INTERVAL_S, clock.monotonic_s, clock.wall_us, self._start
         )
-        self._ids = count(1_000_000)  # beside those that the store's bench gives
+        self.context = Context(reader, memory, reads, priorities or {}, clock.monotonic_s)
+        self.ids = count(1_000_000)  # beside those that the store's bench gives
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self.tasks.add(asyncio.ensure_future(work))
+
+    async def settled(self) -> None:
+        """Returns once nothing runs in the background."""
+        while self.tasks:
+            await self.tasks.pop()
+
+    def tell(self, group: Group) -> None:
+        """The store's notices reach the worker."""
+        self.context.memory.invalidate(group.notices())
+        self.context.reads.forget(group.notices())
 
     async def __aenter__(self) -> Self:
         await self.context.reader.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        await self.settled()
+        await self.tiers.close()
         await self.context.reader.close()
         self.store.close()
 
@@ -101,7 +157,7 @@ class WorkerBench:
 
     async def ask(self, method: str, target: str, content: Any = None, **more: Any) -> Told:
         """One request to its end. Raises Problem, the worker's or the store's."""
-        ident = next(self._ids)
+        ident = next(self.ids)
         reply = await self.reply(request(method, target, content, ident=ident, **more))
         if isinstance(reply, Answer):
             return Told(reply.status, json.loads(reply.content or b"null"), reply.headers.decode())
@@ -110,7 +166,7 @@ class WorkerBench:
     def commit(self, ident: int, commit: Commit) -> Told:
         """The store's judgement of a Commit; its notices reach the memory cache before its result the client."""
         group = self.store.handle(encode(Kind.COMMIT, ident, commit.body, aux=commit.wait_s))
-        self.context.memory.invalidate(group.notices())
+        self.tell(group)
         answer = group.answers[ident]
         if answer.problem is not None:
             raise answer.problem

@@ -11,42 +11,32 @@ from deora.errors import Problem
 from deora.wire.frames import pack
 from deora.worker.context import DEFAULT_PRIORITY, Answer, Commit, Context, Reply, Shown
 from deora.worker.requests import Request, decode_path
-from deora.worker.showing import document_json
 
 
 def read(context: Context, request: Request, argument: bytes) -> Reply | Awaitable[Reply]:
-    """GET of a document: from memory where it is there, else from the store's file."""
+    """GET of a document: from memory where it is there, else from wherever it can be had."""
     path = check_document_path(decode_path(argument))
     if request.query:
         check_parameters(request, ())
-    shown = context.memory.get(path, context.now_s())
-    if shown is not None:
-        return _answer(request, shown)
-    return _read_stored(context, request, path)
+    now_s = context.now_s()
+    shown = context.memory.get(path, now_s)
+    if shown is not None and now_s < shown.due_s:
+        return _answer(request, shown, now_s)
+    return _read_through(context, request, path)
 
 
-async def _read_stored(context: Context, request: Request, path: str) -> Reply:
-    ticket = context.memory.begin(path)
-    try:
-        row = await context.reader.document(*split(path))
-    except BaseException:
-        context.memory.give_up(path, ticket)
-        raise
-    if row is None:
-        context.memory.give_up(path, ticket)
-        raise Problem("document-not-found", f"there is no document {path}")
-    shown = Shown(row[0], document_json(path, *row))
-    context.memory.fill(path, ticket, shown, len(shown.content), context.now_s())
-    return _answer(request, shown)
+async def _read_through(context: Context, request: Request, path: str) -> Reply:
+    shown = await context.reads.document(path)
+    return _answer(request, shown, context.now_s())
 
 
-def _answer(request: Request, shown: Shown) -> Answer:
-    etag = b'ETag: "%b"\r\n' % shown.version.encode()
+def _answer(request: Request, shown: Shown, now_s: float) -> Answer:
+    headers = shown.headers(now_s)
     if b"if-none-match" in request.fields:
         tags = request.if_none_match()
         if shown.version in tags or "*" in tags:
-            return Answer(304, b"", etag)
-    return Answer(200, shown.content, etag)
+            return Answer(304, b"", headers)
+    return Answer(200, shown.content, headers)
 
 
 def set_document(context: Context, request: Request, argument: bytes) -> Reply:

@@ -44,7 +44,8 @@ async def list_documents(context: Context, request: Request, argument: bytes) ->
 
 
 async def batch_get(context: Context, request: Request, argument: bytes) -> Reply:
-    """POST of paths: the documents that exist, in one snapshot, and the paths of those that do not."""
+    """POST of paths: the documents that exist, those that this box holds in one snapshot, and the paths of those that
+    do not; where upstream is out, the paths of those of which that is not known."""
     check_parameters(request, ())
     paths = _paths(decode_json(request.json_content()))
     rows = await context.reader.rows_within(
@@ -54,10 +55,15 @@ async def batch_get(context: Context, request: Request, argument: bytes) -> Repl
         raise Problem(
             "too-large", f"the documents have more than {BATCH_BYTES} bytes together", hint="ask for fewer at once"
         )
-    found = {f"{row[0]}/{row[1]}": row[2:] for row in rows}
-    documents = [document_json(path, *found[path]) for path in paths if path in found]
-    missing = orjson.dumps([path for path in paths if path not in found])
-    return Answer(200, b'{"documents":[%b],"missing":%b}' % (b",".join(documents), missing))
+    found = {(path := f"{row[0]}/{row[1]}"): document_json(path, *row[2:]) for row in rows}
+    fetched, unknown = await context.reads.unheld([path for path in paths if path not in found])
+    found |= fetched
+    documents = [found[path] for path in paths if path in found]
+    missing = orjson.dumps([path for path in paths if path not in found and path not in unknown])
+    content = b'{"documents":[%b],"missing":%b' % (b",".join(documents), missing)
+    if unknown:
+        content += b',"unknown":%b' % orjson.dumps(unknown)
+    return Answer(200, content + b"}")
 
 
 def _paths(body: Any) -> list[str]:

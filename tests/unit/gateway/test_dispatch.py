@@ -10,12 +10,22 @@ import pytest
 from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.gateway.balancer import Failover, RoundRobin, Server, Weighted
-from deora.gateway.dispatch import FLAG_RESENT, RUN_SHIFT, Dispatch
+from deora.gateway.dispatch import RUN_SHIFT, Dispatch
 from deora.gateway.requests import Patience, Worker
 from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer
-from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, FLAG_SCOPE_MASK, Frame, Kind, pack
+from deora.wire.frames import (
+    FLAG_CLOSE,
+    FLAG_HEAD,
+    FLAG_READ_THROUGH,
+    FLAG_RESENT,
+    FLAG_SCOPE_MASK,
+    UNHELD,
+    Frame,
+    Kind,
+    pack,
+)
 from tests.fakes.clock import ManualClock
 from tests.fakes.star import KeptConnection, KeptLink, Received, incoming, received
 
@@ -717,3 +727,66 @@ def test_failover_serves_from_one(bench: Bench) -> None:
     assert len(bench.asked("primary")) == 5
     bench.down("primary")
     assert len(bench.asked("secondary")) == 5
+
+
+# -- what the store lacks
+
+
+def unheld(bench: Bench, store: KeptLink, request_frame: Frame) -> None:
+    """The store says that it lacks a document by which it must judge."""
+    bench.commit("primary", request_frame)
+    [sent] = store.take(Kind.COMMIT)
+    assert not sent[1] & FLAG_READ_THROUGH
+    bench.dispatch.on_result((Kind.RESULT, 0, UNHELD, 0, sent[4], pack(["a/b"])))
+
+
+def test_a_write_waits_for_what_it_is_judged_by_and_is_asked_once_more(bench: Bench) -> None:
+    store = bench.store()
+    bench.up("primary")
+    asked: list[tuple[int, list[str]]] = []
+    bench.dispatch.read_through = lambda ident, paths: asked.append((ident, paths))
+    request = bench.accept("PATCH")
+    unheld(bench, store, bench.asked("primary")[0])
+    [(ident, paths)] = asked
+    assert paths == ["a/b"]
+    assert received(request) == []
+    assert store.take(Kind.COMMIT) == []
+    assert bench.dispatch.open_requests() == 1
+    bench.dispatch.on_read_through(ident, None)
+    bench.dispatch.on_read_through(ident, None)
+    [again] = store.take(Kind.COMMIT)
+    assert (again[4], again[5]) == (ident, b"writes")
+    assert again[1] & FLAG_READ_THROUGH
+    # The store dies with it: the next one is told the same.
+    bench.dispatch.store_lost()
+    [last] = bench.store().take(Kind.COMMIT)
+    assert last[1] == FLAG_READ_THROUGH | FLAG_RESENT
+    bench.result(last)
+    assert only(request).status == 200
+
+
+def test_a_write_that_cannot_be_judged_is_refused_with_a_hint(bench: Bench) -> None:
+    store = bench.store()
+    bench.up("primary")
+    idents: list[int] = []
+    bench.dispatch.read_through = lambda ident, _: idents.append(ident)
+    request = bench.accept("PATCH")
+    unheld(bench, store, bench.asked("primary")[0])
+    problem = Problem("unavailable", "upstream is out", retry_after_s=60, fields={"retryAfter": 60})
+    bench.dispatch.on_read_through(idents[0], problem)
+    answered = only(request)
+    assert (answered.status, answered.headers["retry-after"], answered.json["retryAfter"]) == (503, "60", 60)
+    assert "upsert=true" in answered.json["hint"]
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_a_read_through_that_does_not_end_is_not_waited_for_for_ever(bench: Bench) -> None:
+    store = bench.store()
+    bench.up("primary")
+    bench.dispatch.read_through = lambda *_: None
+    request = bench.accept("PATCH")
+    unheld(bench, store, bench.asked("primary")[0])
+    bench.pass_time(TIMEOUT_S + 1)
+    assert only(request).status == 503
+    assert "upstream" in only(request).json["detail"]
+    assert bench.dispatch.open_requests() == 0

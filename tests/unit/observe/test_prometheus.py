@@ -23,6 +23,7 @@ SNAPSHOT = Snapshot(
     processes=[],
     upstreams=[UpstreamState("primary", "sqlite", "sqlite", "down", "OPEN", 5, 5, None, 4, None, None)],
     queue=QUEUE,
+    cache={"memory": {"hits": 5, "misses": 2}, "disk": {"hits": 1, "misses": 1}},
 )
 
 
@@ -56,6 +57,8 @@ def test_every_figure_is_there() -> None:
     assert value("deora_queue_oldest_seconds") == 0
     assert value("deora_upstream_up", upstream="primary", type="sqlite") == 0
     assert value("deora_upstream_pending", upstream="primary") == 4
+    assert value("deora_cache_hits_total", tier="memory") == 5
+    assert value("deora_cache_misses_total", tier="disk") == 1
 
 
 def test_a_label_cannot_end_its_quotes() -> None:

@@ -210,7 +210,7 @@ def test_a_fault_of_its_own_ends_it_and_is_logged(store: StoreWithCalls, caplog:
     serve(store, with_database(), scenario)
     [record] = caplog.records
     assert record.levelno == logging.ERROR
-    assert record.getMessage() == "the lane of upstream primary failed"
+    assert record.getMessage() == "the replayer's work for primary failed"
 
 
 def test_an_upstream_that_hangs_does_not_keep_it(store: StoreWithCalls, monkeypatch: pytest.MonkeyPatch) -> None:

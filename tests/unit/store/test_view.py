@@ -7,10 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deora.documents.writes import Write, encode_writes
 from deora.store.database import migrate
-from deora.store.view import Base, Document, Documents, replay_writes
-from tests.fakes.store import create, delete, set_, update
+from deora.store.view import Base, Document, Documents
 
 
 @pytest.fixture
@@ -138,11 +136,12 @@ def test_settling_the_last_entry_brings_a_document_in_step(db: sqlite3.Connectio
     stored(documents, "a/2", b"{}", pending=2)
     stored(documents, "a/3", b"{}", pending=1)
     in_hand = one(documents, "a/3")
-    paths, rest = documents.settle({1: 2, 2: 1, 3: 1})
+    paths, rest = documents.settle({1: 2, 2: 1, 3: 1}, 7, 900)
     assert (paths, sorted(rest)) == (["a/1"], [2, 3])
     assert in_hand.pending == 1, "left to the caller"
     documents.flush()
-    assert (one(documents, "a/1").pending, one(documents, "a/1").base_state) == (0, Base.SAME)
+    settled = one(documents, "a/1")
+    assert (settled.pending, settled.base_state, settled.base_seq, settled.checked_us) == (0, Base.SAME, 7, 900)
     assert (one(documents, "a/2").pending, one(documents, "a/2").base_state) == (2, Base.NONE)
 
 
@@ -152,7 +151,7 @@ def test_a_document_with_a_dead_entry_is_not_in_step(db: sqlite3.Connection) -> 
     document.dead = 1
     documents.changed("a/1", document)
     documents.flush()
-    assert documents.settle({1: 1}) == ([], [1])
+    assert documents.settle({1: 1}, 7, 900) == ([], [1])
 
 
 def test_a_document_in_step_stores_its_text_once(db: sqlite3.Connection) -> None:
@@ -173,34 +172,21 @@ def test_only_rows_of_documents_that_are_gone_for_everybody_are_swept(db: sqlite
     stored(documents, "a/5", None, pending=0)
     db.execute("INSERT INTO heads VALUES (4 * 4 + 1, 1, 9, 5, 5, 1, 1, 0)")
     db.execute("INSERT INTO dead_letters VALUES (4 * 5 + 3, 8, 0)")
-    assert documents.sweep(10) == 1
+    assert documents.sweep(10, 0) == 1
     assert db.execute("SELECT name FROM documents ORDER BY id").fetchall() == [("2",), ("3",), ("4",), ("5",)]
     db.execute("DELETE FROM heads")
     db.execute("DELETE FROM dead_letters")
-    assert documents.sweep(1) == 1
-    assert documents.sweep(1) == 1
-    assert documents.sweep(1) == 0
+    assert documents.sweep(1, 0) == 1
+    assert documents.sweep(1, 0) == 1
+    assert documents.sweep(1, 0) == 0
 
 
-# -- base and entries give the view
-
-
-def payload(*writes: Write) -> bytes:
-    """The writes of one entry."""
-    return encode_writes(list(writes))
-
-
-@pytest.mark.parametrize(
-    ("base", "entries", "view"),
-    [
-        (None, [], None),
-        (b'{"n":1}', [payload(update("a/1", {"n": {"$increment": 1}}))] * 3, b'{"n":4}'),
-        (b'{"n":1}', [payload(delete("a/1")), payload(create("a/1", {"m": 2}))], b'{"m":2}'),
-        (b'{"n":1}', [payload(set_("a/2", {}), set_("a/1", {"x": 1}), update("a/1", {"y": 2}))], b'{"x":1,"y":2}'),
-        # What does not apply changes nothing: upstream refuses it, too.
-        (None, [payload(update("a/1", {"n": 1})), payload(set_("a/1", {"n": 2}))], b'{"n":2}'),
-        (b'{"n":1}', [payload(create("a/1", {"n": 9})), payload(update("a/1", {"m": 3}))], b'{"m":3,"n":1}'),
-    ],
-)
-def test_writes_are_replayed_in_order_on_the_base(base: bytes | None, entries: list[bytes], view: bytes | None) -> None:
-    assert replay_writes(base, "a/1", entries) == view
+def test_a_row_is_a_sign_that_its_document_is_gone_until_its_time_has_come(db: sqlite3.Connection) -> None:
+    documents = Documents(db)
+    for name, checked_us in (("1", 100), ("2", 200), ("3", 300)):
+        document = one(documents, stored(documents, f"a/{name}", None, pending=0).path)
+        document.checked_us = checked_us
+        documents.changed(document.path, document)
+        documents.flush()
+    assert documents.sweep(10, 200) == 2
+    assert db.execute("SELECT name FROM documents").fetchall() == [("3",)]

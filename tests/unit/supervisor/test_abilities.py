@@ -32,7 +32,6 @@ def test_every_mode_of_the_balancer_can(mode: str) -> None:
     [
         ({"loadbalancer": {"mode": "least_conn"}}, "least_conn"),
         ({"loadbalancer": {"sticky": "cookie"}}, "loadbalancer.sticky"),
-        ({"database": {"replicate": ["orders"]}}, "database.replicate"),
         ({"security": {"cors": {"origins": ["https://venue.example"]}}}, "security.cors"),
     ],
 )
@@ -65,9 +64,18 @@ def test_an_upstream_needs_its_packages(
 
 def test_everything_that_is_refused_is_named_at_once() -> None:
     with pytest.raises(StartError) as refused:
-        check_abilities(config(security={"require_https": True}, database={"replicate": ["orders"]}))
+        check_abilities(config(security={"require_https": True}, loadbalancer={"sticky": "cookie"}))
     assert "security.require_https" in refused.value.message
-    assert "database.replicate" in refused.value.message
+    assert "loadbalancer.sticky" in refused.value.message
+
+
+def test_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = config(cache={"redis": {"url": "redis://127.0.0.1:6379/0"}})
+    check_abilities(wanted)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(StartError) as refused:
+        check_abilities(wanted)
+    assert "deora[redis]" in str(refused.value.hint)
 
 
 def test_what_has_no_effect_is_named() -> None:

@@ -100,9 +100,12 @@ def test_requests() -> None:
 
 def test_caches_are_counted_over_all_workers() -> None:
     bench = GaugesBench()
-    bench.arbiter.children["primary"].figures = {"hits": 3, "misses": 1, "bytes": 100}
-    bench.arbiter.children["secondary"].figures = {"hits": 4, "misses": 2, "bytes": 100}
-    assert snapshot(bench).cache == {"memory": {"hits": 7, "misses": 3}}
+    bench.arbiter.children["primary"].figures = {"cache": {"memory": {"hits": 3, "misses": 1}}}
+    bench.arbiter.children["secondary"].figures = {
+        "cache": {"memory": {"hits": 4, "misses": 2}, "disk": {"hits": 1, "misses": 1}}
+    }
+    assert snapshot(bench).cache == {"memory": {"hits": 7, "misses": 3}, "disk": {"hits": 1, "misses": 1}}
+    assert snapshot(bench).redis is None
 
 
 def test_the_disk_is_the_stores_to_tell() -> None:

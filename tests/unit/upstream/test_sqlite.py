@@ -135,13 +135,13 @@ def test_a_commit_that_fails_is_unclear_and_the_next_call_asks_a_new_connection(
 
     async def scenario(upstream: SqliteUpstream) -> None:
         assert await upstream.apply(batch(1, set_("a/1", {}))) == Applied()
-        db = upstream._open()
+        db = upstream._file.open()
         db.execute("PRAGMA foreign_keys = ON")
         db.execute("CREATE TABLE strict (path TEXT REFERENCES deora_documents (path) DEFERRABLE INITIALLY DEFERRED)")
         db.execute("INSERT INTO strict VALUES ('a/1')")
         outcome = await upstream.apply(batch(2, delete("a/1"), set_("a/2", {})))
         assert outcome == Unclear("upstream.db: FOREIGN KEY constraint failed")
-        assert upstream._db is None
+        assert upstream._file.db is None
         assert await upstream.read_cursor(KEY) == Cursor(1, "b1", b"")
 
     using(path, scenario)
@@ -198,13 +198,13 @@ def test_the_loop_is_not_blocked(path: Path) -> None:
 
     async def scenario(upstream: SqliteUpstream) -> set[str]:
         names: set[str] = set()
-        plain = upstream._open
+        plain = upstream._file.open
 
         def noting() -> sqlite3.Connection:
             names.add(threading.current_thread().name)
             return plain()
 
-        upstream._open = noting  # type: ignore[method-assign]
+        upstream._file.open = noting  # type: ignore[method-assign]
         await asyncio.gather(upstream.read_cursor(KEY), upstream.apply(batch(1, set_("a/1", {}))))
         return names
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deora.worker.reader import Reader
+from deora.worker.reader import Reader, Stored
 from tests.fakes.store import StoreFile, set_
 
 COUNT = "SELECT count(*) FROM documents"
@@ -46,10 +46,17 @@ def assert_no_thread_is_left(before: set[threading.Thread]) -> None:
 
 def test_a_document(store: StoreFile) -> None:
     async def talk(reader: Reader) -> None:
-        assert await reader.document("a", "b") is None
+        assert tuple(await reader.stored("a", "b")) == (None,) * 8
         answer = store.commit(set_("a/b", {"n": 1}))
         now_us = store.clock.wall_us()
-        assert await reader.document("a", "b") == (answer.version, now_us, now_us, 1, b'{"n":1}')
+        assert await reader.stored("a", "b") == Stored(answer.version, now_us, now_us, 1, 0, 0, b'{"n":1}', None)
+        store.clock.advance(5)
+        store.deliver()
+        store.call("synced", "primary", "a", "sqlite:1", "7")
+        settled_us = store.clock.wall_us()
+        expected = Stored(answer.version, now_us, now_us, 0, 0, settled_us, b'{"n":1}', settled_us)
+        assert await reader.stored("a", "b") == expected
+        assert (await reader.stored("a", "c")).synced_us == settled_us
 
     read(store, talk)
 
