@@ -16,12 +16,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from bench import claim, drain, get, put
+from bench import claim, drain, drain_firestore, drain_postgres, get, increments, put
 from bench.measure import PAIRS_OF_A_FIGURE, Row, Settings
 from bench.processes import BenchError, NotMeasuredError
 from bench.table import as_json, machine, render
 
-FIGURES: Final[dict[str, ModuleType]] = {"get": get, "put": put, "claim": claim, "drain": drain}
+FIGURES: Final[dict[str, ModuleType]] = {
+    "get": get,
+    "put": put,
+    "claim": claim,
+    "drain": drain,
+    "drain-postgres": drain_postgres,
+    "drain-firestore": drain_firestore,
+    "increments": increments,
+}
 
 
 def positive(text: str) -> int:

@@ -74,6 +74,8 @@ def fill(path: Path, count: int) -> None:
     service.handle([commit(0, "pause", UPSTREAM, True)])
     for first in range(1, count + 1, 500):
         service.handle([put(ident, documents) for ident in range(first, min(first + 500, count + 1))])
+    while service.housekeep()[1]:
+        pass
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     db.close()
     if service.outbox.live_entries() != count:

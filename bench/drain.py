@@ -30,10 +30,10 @@ def measure(settings: Settings) -> list[Row]:
     return [Row(f"{TITLE}, {BACKLOG:,} entries", "entries/s", BAR, rates, details={"entries": backlogs})]
 
 
-def fill(instance: Instance) -> int:
+def fill(instance: Instance, backlog: int = BACKLOG) -> int:
     """Pause the upstream and write until the backlog is there; returns how many entries wait."""
     instance.post("/admin/upstreams/primary:pause")
-    while (waiting := instance.waiting()) < BACKLOG:
+    while (waiting := instance.waiting()) < backlog:
         collection = f"{instance.url}/v1/documents/bench"
         put_load_on(collection, 64, 1, method="PUT", size_bytes=300, documents=20_000)
     return waiting

@@ -27,10 +27,10 @@ MODULE_LINES = 400
 # fmt: off
 PURE_IMPORTS = frozenset({
     "__future__", "abc", "array", "base64", "binascii", "bisect", "collections", "collections.abc", "contextlib",
-    "copy", "dataclasses", "datetime", "decimal", "enum", "fractions", "functools", "graphlib", "hashlib", "heapq",
-    "hmac", "http.HTTPStatus", "httptools", "ipaddress", "itertools", "json", "keyword", "math", "msgpack", "numbers",
-    "operator", "orjson", "re", "reprlib", "statistics", "string", "struct", "textwrap", "types", "typing",
-    "unicodedata", "urllib.parse", "zlib",
+    "copy", "dataclasses", "datetime", "decimal", "email.utils.parsedate_to_datetime", "enum", "fractions", "functools",
+    "graphlib", "hashlib", "heapq", "hmac", "http.HTTPStatus", "httptools", "ipaddress", "itertools", "json", "keyword",
+    "math", "msgpack", "numbers", "operator", "orjson", "re", "reprlib", "statistics", "string", "struct", "textwrap",
+    "types", "typing", "unicodedata", "urllib.parse", "zlib",
 })
 # fmt: on
 IMPURE_CALLS = frozenset({"open", "input", "print", "exec", "eval", "compile", "__import__", "breakpoint"})

@@ -34,9 +34,8 @@ the key, what was found and what is allowed. Of a secret nothing is shown, in fa
 _NOT_YET: Final = """\
 ## Not in this version
 
-Some keys are there for what is to come. Changing one of these refuses to start: {refused}. So does an upstream of
-another type than `sqlite`, and the mode `least_conn`. These have no effect yet, whatever their value, and the log names
-those that were changed: {idle}.
+Some keys are there for what is to come. Changing one of these refuses to start: {refused}. So does the mode
+`least_conn`. These have no effect yet, whatever their value, and the log names those that were changed: {idle}.
 """
 
 _SOURCES: Final = """\

@@ -24,6 +24,9 @@ class Balancer(Protocol):
     def pick(self, avoid: str | None = None) -> str | None:
         """The slot of the next request, not `avoid` where another is up; None where none is up."""
 
+    def stay(self, slot: str) -> None:
+        """Says that a request has gone to `slot` without a pick, which the next picks make up for."""
+
 
 class Weighted:
     """Smooth weighted round robin: each pick adds every server's weight to its balance, takes the richest, and makes
@@ -35,25 +38,35 @@ class Weighted:
     def __init__(self) -> None:
         self._pattern: list[str] = []
         self._position = 0
+        self._ahead: dict[str, int] = {}
 
     def update(self, servers: list[Server]) -> None:
         """See `Balancer.update`."""
         self._pattern = smooth_pattern(servers)
         self._position = 0
+        self._ahead = dict.fromkeys(self._pattern, 0)
 
     def pick(self, avoid: str | None = None) -> str | None:
         """See `Balancer.pick`."""
         pattern = self._pattern
         if not pattern:
             return None
-        for _ in range(len(pattern)):
+        if avoid is not None and len(self._ahead) == 1:
+            return pattern[0]
+        while True:
             slot = pattern[self._position]
             self._position += 1
             if self._position == len(pattern):
                 self._position = 0
-            if slot != avoid:
+            if slot == avoid:
+                continue
+            if not self._ahead[slot]:
                 return slot
-        return avoid
+            self._ahead[slot] -= 1
+
+    def stay(self, slot: str) -> None:
+        """See `Balancer.stay`."""
+        self._ahead[slot] += 1
 
 
 class RoundRobin(Weighted):
@@ -80,6 +93,9 @@ class Failover:
             if slot != avoid:
                 return slot
         return self._order[0] if self._order else None
+
+    def stay(self, slot: str) -> None:
+        """See `Balancer.stay`: there is nothing to make up for."""
 
 
 def smooth_pattern(servers: list[Server]) -> list[str]:

@@ -28,6 +28,7 @@ import orjson
 from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
 from deora.gateway.requests import SUPERVISOR, UNHELD_HINT, Patience, Request, Worker, location, too_late, worker_lost
+from deora.gateway.runs import Runs
 from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
@@ -55,12 +56,12 @@ class Dispatch:
         now_s: Callable[[], float],
         local: Local,
     ) -> None:
-        self._balancer = balancer
+        self._runs = Runs(balancer)
         self._patience = patience
         self._metrics = metrics
         self._now_s = now_s
         self._local = local
-        self._workers: dict[str, Worker] = {}
+        self._workers = self._runs.workers
         self._store: Link | None = None
         # Run and count together name a request for ever: a later supervisor must not reuse what a store remembers.
         self.run = int.from_bytes(os.urandom(4), "big") & 0x7FFF_FFFF
@@ -146,13 +147,12 @@ class Dispatch:
             )
 
     def _to_worker(self, request: Request, avoid: str | None = None) -> None:
-        slot = self._balancer.pick(avoid)
-        if slot is None:
+        worker = self._runs.pick(avoid)
+        if worker is None:
             self._waiting.append(request)
             return
-        worker = self._workers[slot]
         request.server = worker.role
-        request.slot = slot
+        request.slot = worker.slot
         incoming = request.incoming
         head = b"%b %b" % (incoming.method, incoming.target)
         for name, value in incoming.fields.items():
@@ -248,7 +248,7 @@ class Dispatch:
     def worker_up(self, worker: Worker, servers: list[Server]) -> None:
         """A worker said HELLO; `servers` are all that are up now."""
         self._workers[worker.slot] = worker
-        self._balancer.update(servers)
+        self._runs.update(servers)
         waiting, self._waiting = self._waiting, deque()
         for request in waiting:
             self._to_worker(request)
@@ -256,7 +256,7 @@ class Dispatch:
     def worker_lost(self, slot: str, servers: list[Server]) -> None:
         """A worker ended: what it held goes to others, or is given up where it has ended too many."""
         worker = self._workers.pop(slot, None)
-        self._balancer.update(servers)
+        self._runs.update(servers)
         if worker is None:
             return
         for request in worker.held.values():

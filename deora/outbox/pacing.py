@@ -14,8 +14,8 @@ from typing import Final
 QUIET_PER_S: Final = 200.0
 GATHER_S: Final = 0.05
 
-# While clients write fast, the replay of a batch may take one part in five of the time.
-PAUSE_FACTOR: Final = 4.0
+# While clients write fast, replay may take one part in ten of the time.
+PAUSE_FACTOR: Final = 9.0
 LONGEST_PAUSE_S: Final = 1.0
 
 # From this many waiting entries on the queue itself is the worry: no more pauses.

@@ -68,7 +68,7 @@ SELECT count(*) FROM entries INDEXED BY entries_live WHERE upstream = ? AND stat
 
 -- name: tail
 SELECT id, priority, heads FROM entries INDEXED BY entries_live
-WHERE upstream = ? AND state = 0 AND id > ? ORDER BY id;
+WHERE upstream = ? AND state = 0 AND id > ? ORDER BY id LIMIT ?;
 
 -- name: tail_entries
 SELECT id, number, commit_no, priority, writes, heads, payload FROM entries INDEXED BY entries_live

@@ -19,7 +19,7 @@ from deora.outbox.heads import Queues, encode_heads, head_id
 from deora.outbox.selection import Entry, Front, Limits, select
 from deora.outbox.statements import SQL
 from deora.outbox.states import State, state_of
-from deora.outbox.tail import TAIL_AT_MOST, entry_of, join_tail, take_tail
+from deora.outbox.tail import JOINED_AT_ONCE, TAIL_AT_MOST, entry_of, join_tail, take_tail
 
 # What an entry takes on disk beside its payload: its row's other columns, its place in the index, its queue's row with
 # its index. Measured over 1,000,000 entries of 300 bytes (bench/claim.py prints the file's size).
@@ -151,8 +151,8 @@ class Outbox:
         """Writes what this transaction gathered; call it before COMMIT, and before a claim."""
         self._write_entries()
         for upstream in self.upstreams.values():
-            if upstream.tail >= TAIL_AT_MOST:
-                join_tail(self._db, self.queues, upstream)
+            if upstream.tail > TAIL_AT_MOST:
+                join_tail(self._db, self.queues, upstream, JOINED_AT_ONCE)
         self.queues.flush()
         for upstream in self.upstreams.values():
             save_upstream(self._db, upstream)
@@ -166,8 +166,21 @@ class Outbox:
             self._join_members(row)
             self._add_batch(row)
         for upstream in self.upstreams.values():
-            join_tail(self._db, self.queues, upstream)
+            join_tail(self._db, self.queues, upstream, upstream.tail)
         self.flush()
+
+    def join_some(self) -> bool:
+        """A part of `join_all`, for when nothing else is to do; whether there is more. Batches stay as they are."""
+        self._write_entries()
+        for upstream in self.upstreams.values():
+            join_tail(self._db, self.queues, upstream, JOINED_AT_ONCE)
+        return any(upstream.tail for upstream in self.upstreams.values())
+
+    def is_joined(self) -> bool:
+        """Whether every live entry stands in its queues."""
+        return not any(upstream.tail for upstream in self.upstreams.values()) and all(
+            row.joined for row in self._batches.values()
+        )
 
     def _join_members(self, row: _Row) -> None:
         """Puts a batch's entries into their queues, before all that has come since."""
@@ -184,7 +197,10 @@ class Outbox:
     # -- claim
 
     def next_batch(self, upstream: Upstream, limits: Limits) -> Batch | None:
-        """The batch to send next: the persisted one where there is one, else a new one; None where nothing waits."""
+        """The batch to send next: the persisted one where there is one, else a new one.
+
+        None where nothing may be sent; where a tail is left then, it is on its way into the queues: ask again.
+        """
         row = min(
             (row for row in self._batches.values() if row.upstream == upstream.id),
             key=lambda row: row.position,
@@ -199,7 +215,9 @@ class Outbox:
         entries = take_tail(self._db, upstream, limits, held)
         joined = entries is None
         if entries is None:
-            join_tail(self._db, self.queues, upstream)
+            join_tail(self._db, self.queues, upstream, JOINED_AT_ONCE)
+            if upstream.tail:
+                return None
             self.flush()
             entries = self._select(upstream, limits, held)
         if not entries:

@@ -1,10 +1,11 @@
 """The tail of an upstream's outbox: the youngest entries, which stand in no queue yet.
 
 An entry that joins its queue touches a page of `heads` or of `followers` that no other entry of its transaction does:
-joining at once was the largest part of what a commit wrote (bench: 93 us of CPU a write against 40). So an entry is
+joining at once was the largest part of what a commit wrote (bench: 93 us of CPU a write against 52). So an entry is
 only appended when it is accepted. The entries of the tail join their queues many at a time and in the order of the
-pages, when a claim must choose among them or when the tail has grown to TAIL_AT_MOST. Where nothing stands in a queue,
-which is the day without an outage, a claim takes the tail's entries as they are, and they never join.
+pages: when a claim must choose among them, when nothing else is to do, or when the tail has grown to TAIL_AT_MOST.
+Where nothing stands in a queue, which is the day without an outage, a claim takes the tail's entries as they are, and
+they never join.
 """
 
 from __future__ import annotations
@@ -17,23 +18,26 @@ from deora.outbox.heads import Queues, decode_heads
 from deora.outbox.selection import Entry, Limits, select
 from deora.outbox.statements import SQL
 
-# A claim that must choose waits until the whole tail has joined: about 10 us an entry.
-TAIL_AT_MOST: Final = 1024
+# A claim that must choose waits until the whole tail has joined, about 10 us an entry: less than a second, once, after
+# an outage in which clients wrote without a pause. In the pauses of any other the tail joins by itself.
+TAIL_AT_MOST: Final = 65_536
+# How many join within one transaction: about 10 ms.
+JOINED_AT_ONCE: Final = 1024
 
 
-def join_tail(db: sqlite3.Connection, queues: Queues, upstream: Upstream) -> None:
-    """Puts the tail's entries into their queues. They have been written."""
+def join_tail(db: sqlite3.Connection, queues: Queues, upstream: Upstream, limit: int) -> None:
+    """Puts up to `limit` of the tail's oldest entries into their queues. They have been written."""
     if upstream.tail == 0:
         return
     rows = [
         (ident, priority, decode_heads(heads))
-        for ident, priority, heads in db.execute(SQL["tail"], (upstream.id, upstream.joined))
+        for ident, priority, heads in db.execute(SQL["tail"], (upstream.id, upstream.joined, limit))
     ]
     queues.preload([head for _, _, heads in rows for head in heads])
     for ident, priority, heads in rows:
         queues.join(heads, upstream.id, ident, priority)
     upstream.joined = rows[-1][0]
-    upstream.tail = 0
+    upstream.tail -= len(rows)
     upstream.changed = True
 
 

@@ -41,7 +41,31 @@ def connect(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream, dat
     """The client of an upstream. Connections are made when they are first needed."""
     if isinstance(settings, SqliteUpstream):
         return SqliteClient(data / settings.file)
-    raise ConfigError([f"database.json: this DEORA has no upstream of type {settings.type!r}; allowed: sqlite"])
+    if isinstance(settings, PostgresUpstream):
+        return _postgres(settings)
+    return _firestore(settings, data)
+
+
+def _postgres(settings: PostgresUpstream) -> Upstream:
+    # asyncpg is a package of an extra, and takes memory: only who names a PostgreSQL has it.
+    try:
+        from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
+    except ImportError as error:
+        raise _without(settings.type, error) from None
+    return PostgresClient(settings)
+
+
+def _firestore(settings: FirestoreUpstream, data: Path) -> Upstream:
+    try:
+        from deora.upstream.firestore.client import FirestoreUpstream as FirestoreClient
+    except ImportError as error:
+        raise _without(settings.type, error) from None
+    credentials = data / settings.credentials
+    return FirestoreClient.connect(settings.project, settings.database, credentials, settings.emulator_host)
+
+
+def _without(kind: str, error: ImportError) -> ConfigError:
+    return ConfigError([f"database.json: the type {kind} needs the missing package {error.name}"])
 
 
 def identity_of(settings: SqliteUpstream | FirestoreUpstream | PostgresUpstream) -> str:

@@ -1,7 +1,8 @@
 """Keeps the collections of `replicate` whole: pulls what changed upstream, and hands it to the store.
 
 1. The first pull of a collection lists it, page by page. A document that changes behind the list's back is found by the
-   changes since the first page: their marks are not below the highest one in it.
+   changes since a mark that was certain before the list began. (A mark that a listing shows need not be: PostgreSQL
+   gives numbers out before commits, so a lower one may become visible later. What `list_changes` shows is certain.)
 2. From then on a pull asks for the changes since the last one. The store keeps where that was, so a restart goes on.
 3. Changes tell of no deletions. So every NAMES_EVERY-th pull compares the names on both sides, and reads what only one
    side has: what is gone is then told by a snapshot that carries its seq, as any other change is.
@@ -107,17 +108,26 @@ class Puller:
 
     async def _list(self, collection: str) -> str:
         """Hands over the whole collection. Returns the mark from which changes must be asked for."""
-        since = ""
+        since = await self._baseline(collection)
         after: str | None = None
         while True:
             ticket = self._adoptions.begin()
             page = await self._page(self._source.upstream.list_documents(self._key, collection, after, PAGE))
-            if after is None:
-                since = max((copy.mark for copy in page.copies), default="")
             await self._take(collection, ticket, page)
             if page.next is None:
                 return since
             after = page.next
+
+    async def _baseline(self, collection: str) -> str:
+        """A mark below which nothing can become visible any more: as high as is cheap to find, empty where none is."""
+        page = await self._page(self._source.upstream.list_documents(self._key, collection, None, PAGE))
+        mark = max((copy.mark for copy in page.copies), default="")
+        for pause_s in PAUSES_S if mark else ():
+            changes = await self._page(self._source.upstream.list_changes(self._key, collection, mark, 1))
+            if changes.copies:
+                return mark
+            await self._sleep(pause_s)
+        return ""
 
     async def _changes(self, collection: str, since: str) -> str:
         """Hands over what changed. Returns where to go on the next time."""

@@ -48,22 +48,23 @@ class Housekeeping:
         self._position: int | None = None
         self._next_pass_s = 0
 
-    def step(self) -> bool:
-        """One small step of each kind, within a transaction. Returns whether there is more to do at once."""
+    def step(self, *, idle: bool) -> bool:
+        """One small step of each kind, within a transaction. Returns whether there is more to do at once.
+
+        What only saves work later is done where the store is `idle`.
+        """
         pruned = self._prune_entries()
+        joining = self._outbox.join_some() if idle else False
         swept = self._sweep()
-        return max(pruned, swept, self._answers.prune(ROWS_AT_ONCE)) >= ROWS_AT_ONCE
+        return joining or max(pruned, swept, self._answers.prune(ROWS_AT_ONCE)) >= ROWS_AT_ONCE
 
     def _sweep(self) -> int:
-        """Removes rows of documents that are gone. Whether another upstream still waits for one, its queue tells.
+        """Removes rows of documents that are gone; whether another upstream still waits for one, the queues tell.
 
         By the wall clock: a row outlives the cached copies of its document, which expire by it.
         """
         before_us = self._clock.wall_us() - self._tombstones_us
-        if not self._documents.any_gone(before_us):
-            return 0
-        self._outbox.join_all()
-        return self._documents.sweep(ROWS_AT_ONCE, before_us)
+        return self._documents.sweep(ROWS_AT_ONCE, before_us) if self._outbox.is_joined() else 0
 
     def _prune_entries(self) -> int:
         """Done entries older than the retention go; younger ones too while the queue's share of the disk is used up.

@@ -87,7 +87,9 @@ def _loop(link: BlockingLink, service: Service, clock: Clock) -> int:
                 return 0
         if clock.monotonic_s() >= due_s:
             # While there is much to let go of, clients' groups still come first: one step, then the socket again.
-            due_s = clock.monotonic_s() + (0.01 if _housekeep(link, service) else HOUSEKEEPING_INTERVAL_S)
+            due_s = clock.monotonic_s() + (
+                0.01 if _housekeep(link, service, idle=not frames) else HOUSEKEEPING_INTERVAL_S
+            )
 
 
 def _handle(service: Service, frames: list[Frame]) -> bytes:
@@ -99,9 +101,9 @@ def _handle(service: Service, frames: list[Frame]) -> bytes:
         return service.refuse_full(frames)
 
 
-def _housekeep(link: BlockingLink, service: Service) -> bool:
+def _housekeep(link: BlockingLink, service: Service, *, idle: bool) -> bool:
     try:
-        answers, more = service.housekeep()
+        answers, more = service.housekeep(idle=idle)
     except sqlite3.OperationalError as error:
         _only_full(error)
         answers, more = service.refuse_full([]), False

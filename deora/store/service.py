@@ -37,15 +37,14 @@ from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT, UNHELD, Frame, Kin
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What the store takes from the configuration. `fresh_us`: see `Adoption`; None: nothing is read through.
-    `tombstones_us`: how long a cached copy of what was deleted may live."""
+    """What the store takes from the configuration. `fresh_us`: see `Adoption`; None: nothing is read through."""
 
     upstreams: list[str]
     limits: QueueLimits
     retention_s: int
     dead_holds: bool
     fresh_us: int | None = None
-    tombstones_us: int = 0
+    tombstones_us: int = 0  # how long a cached copy of what was deleted may live
     replicate: tuple[str, ...] = ()
 
 
@@ -175,13 +174,13 @@ class Service:
         self._load()
         return b"".join(out)
 
-    def housekeep(self) -> tuple[bytes, bool]:
+    def housekeep(self, *, idle: bool = True) -> tuple[bytes, bool]:
         """A step of housekeeping in a transaction of its own; whether another should follow soon."""
         self._out = []
         self._replicated = []
         self._tick()
         self._db.execute("BEGIN IMMEDIATE")
-        more = self._housekeeping.step()
+        more = self._housekeeping.step(idle=idle)
         self._flush()
         self._db.execute("COMMIT")
         return self._answers(), more
@@ -366,6 +365,8 @@ class Service:
                 self._put_off[name] = due_s
                 continue
             batch = self.outbox.next_batch(upstream, limits)
+            if batch is None and upstream.tail:
+                self._put_off[name] = due_s
             if batch is not None:
                 del self._parked[name]
                 pace = self._paces[name]

@@ -36,8 +36,6 @@ _UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_u
   WHERE id = ?1"""
 _IN_STEP: Final = """UPDATE documents SET pending = 0, base_state = 1, base = NULL, base_seq = ?2, checked_us = ?3
   WHERE id = ?1"""
-_ANY_GONE: Final = """SELECT 1 FROM documents INDEXED BY documents_gone WHERE view IS NULL AND checked_us <= ?
-  AND pending = 0 AND dead = 0 LIMIT 1"""
 _GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone WHERE view IS NULL AND checked_us <= ?
   AND pending = 0 AND dead = 0
   AND NOT EXISTS (SELECT 1 FROM heads WHERE heads.id BETWEEN 4 * documents.id AND 4 * documents.id + 3)
@@ -212,10 +210,6 @@ class Documents:
         self._by_path.clear()
         self._absent.clear()
         self._changed.clear()
-
-    def any_gone(self, before_us: int) -> bool:
-        """Whether a document is gone since before then that no entry of the primary upstream speaks of."""
-        return self._db.execute(_ANY_GONE, (before_us,)).fetchone() is not None
 
     def sweep(self, limit: int, before_us: int) -> int:
         """Removes up to `limit` rows whose document is gone since before then and that no entry speaks of; returns how

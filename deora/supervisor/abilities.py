@@ -7,24 +7,24 @@ named in the log at start-up.
 from __future__ import annotations
 
 import importlib.util
+from typing import Final
 
 from deora import __version__
 from deora.config.abilities import IDLE, REFUSED
-from deora.config.schema import Config, SqliteUpstream, upstreams
+from deora.config.schema import Config, upstreams
 from deora.config.sections import Section, plain
 from deora.errors import StartError
 from deora.gateway.balancer import MODES
+
+# Type of upstream -> the packages of the extra of the same name.
+_PACKAGES: Final = {"sqlite": (), "postgres": ("asyncpg",), "firestore": ("aiohttp", "google.auth")}
 
 
 def check_abilities(config: Config) -> None:
     """Raises StartError for what this version must not pretend to do."""
     for name, upstream in upstreams(config).items():
-        if not isinstance(upstream, SqliteUpstream):
-            raise StartError(
-                f"database.json: {name} is of type {upstream.type!r}; DEORA {__version__} has the type sqlite alone",
-                hint='use {"type": "sqlite", "file": "upstream.db"}',
-            )
-    if config.cache.redis.url is not None and importlib.util.find_spec("redis") is None:
+        _check_packages(name, upstream.type, _PACKAGES[upstream.type])
+    if config.cache.redis.url is not None and not _is_installed("redis"):
         raise StartError(
             "cache.json: redis.url is set, and the package redis is not installed",
             hint="pip install 'deora[redis]', or set redis.url to null",
@@ -41,6 +41,24 @@ def check_abilities(config: Config) -> None:
             f"DEORA {__version__} does not have {', '.join(refused)} yet",
             hint="leave it at its default; a proxy in front can do TLS, CORS and host checks",
         )
+
+
+def _check_packages(name: str, extra: str, packages: tuple[str, ...]) -> None:
+    """Raises StartError where a package of an extra is missing. Looks for them and imports none."""
+    missing = [package for package in packages if not _is_installed(package)]
+    if missing:
+        raise StartError(
+            f"database.json: {name} is of type {extra!r}, which needs {', '.join(missing)}",
+            hint=f"install it: pip install 'deora[{extra}]'",
+        )
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        # The package around it is missing.
+        return False
 
 
 def idle_settings(config: Config) -> list[str]:

@@ -62,6 +62,11 @@ class Link(asyncio.Protocol):
         """Whether the other side can still be spoken to."""
         return self._transport is not None and not self._transport.is_closing()
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether frames of this turn of the loop wait to be written."""
+        return bool(self._unsent)
+
     def send(self, frame: bytes) -> None:
         """Sends an encoded frame; to a link that is gone it sends nothing, since `on_lost` tells of that."""
         if not self._unsent:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from deora.cache.memory import MemoryCache
+from deora.documents.writes import Write
 from deora.worker.reader import Reader
 from deora.worker.requests import Request
 
@@ -59,15 +60,22 @@ class Shown:
         return lines
 
 
+Check = Callable[[Sequence[Write]], None]
+
+
 @dataclass(slots=True)
 class Context:
-    """The parts of a worker that handlers use. `priorities` is queue.json's, by collection path or its last part."""
+    """The parts of a worker that handlers use. `priorities` is queue.json's, by collection path or its last part.
+
+    `checks` raise Problem for an entry that a configured upstream would refuse whatever it holds.
+    """
 
     reader: Reader
     memory: MemoryCache[Shown]
     reads: ReadThrough
     priorities: Mapping[str, int]
     now_s: Callable[[], float]
+    checks: tuple[Check, ...] = ()
 
     def priority_of(self, collection: str) -> int:
         """The configured priority of a collection."""

@@ -20,14 +20,14 @@ from deora.cache.disk import DiskTier
 from deora.cache.memory import MemoryCache
 from deora.cache.tiered import Tiers
 from deora.clock import SystemClock
-from deora.config.schema import Config
+from deora.config.schema import Config, FirestoreUpstream, upstreams
 from deora.errors import Problem
 from deora.observe.logs import configure
 from deora.wire.answers import answer, problem_answer
 from deora.wire.calls import Caller
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
-from deora.worker.context import Answer, Context, Reply, Shown
+from deora.worker.context import Answer, Check, Context, Reply, Shown
 from deora.worker.handlers import HANDLERS
 from deora.worker.read_through import ReadThrough
 from deora.worker.reader import Reader
@@ -41,6 +41,15 @@ _log = logging.getLogger("deora.worker")
 
 STOPPING_S = 3.0
 EXIT_CANNOT_BOOT = 3
+
+
+def upstream_checks(config: Config) -> tuple[Check, ...]:
+    """What the configured upstreams want judged at the door. Their rules are imported where they are configured."""
+    if any(isinstance(upstream, FirestoreUpstream) for upstream in upstreams(config).values()):
+        from deora.upstream.firestore.limits import check_writes
+
+        return (check_writes,)
+    return ()
 
 
 class Worker:
@@ -69,7 +78,7 @@ class Worker:
             SystemClock().wall_us,
             self._start,
         )
-        self._context = Context(reader, memory, reads, config.queue.priorities, loop.time)
+        self._context = Context(reader, memory, reads, config.queue.priorities, loop.time, upstream_checks(config))
 
     async def serve(self, sock: socket.socket) -> None:
         """Serves until the supervisor says STOP or goes away. Raises sqlite3.Error while the file cannot be opened."""

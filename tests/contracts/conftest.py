@@ -1,5 +1,7 @@
 """The upstreams that the contract suite is held against. To add one, write a `Bench` for it and name it in BENCHES.
 
+Servers run for the whole session; a bench has a part of its own on one.
+
 The tests are coroutines: each runs on a loop of its own, and the clients that it made are closed on that loop.
 """
 
@@ -8,16 +10,26 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sqlite3
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pytest
 
+from deora.documents.values import MAX_DOCUMENT_BYTES
 from deora.upstream.base import CursorKey, Upstream
+from deora.upstream.firestore.client import FirestoreUpstream
+from deora.upstream.firestore.limits import MAX_VALUE_BYTES
+from deora.upstream.firestore.rest import Rest
 from deora.upstream.sqlite import SqliteUpstream
+from tests.fakes.firestore_view import FirestoreView
 from tests.fakes.upstream import FakeUpstream
+
+if TYPE_CHECKING:
+    from deora.upstream.postgres.client import PostgresUpstream
+    from tests.fakes.postgres import Server
 
 
 class Bench(Protocol):
@@ -25,6 +37,15 @@ class Bench(Protocol):
 
     names_index: bool
     """whether a refusal must name the payload"""
+
+    largest_bytes: int
+    """the largest document that upstream takes, as canonical text under a path such as a/1"""
+
+    nests_arrays: bool
+    """whether an array may stand directly in an array; where not, the door refuses it"""
+
+    refuses_infinity: bool
+    """whether an increment beyond the doubles is refused; the door refuses what it can see of these"""
 
     def make(self) -> Upstream:
         """A new client of this upstream, as a replayer that has just started has it."""
@@ -46,6 +67,9 @@ class SqliteBench:
     """A file."""
 
     names_index = True
+    largest_bytes = MAX_DOCUMENT_BYTES
+    nests_arrays = True
+    refuses_infinity = True
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / "upstream.db"
@@ -81,6 +105,9 @@ class FakeBench:
     """The fake that the lane's tests use: it would prove nothing if it kept another contract."""
 
     names_index = True
+    largest_bytes = MAX_DOCUMENT_BYTES
+    nests_arrays = True
+    refuses_infinity = True
 
     def __init__(self, _: Path) -> None:
         self._upstream = FakeUpstream()
@@ -101,12 +128,113 @@ class FakeBench:
         """Nothing is open."""
 
 
+class PostgresBench:
+    """A schema of its own in a real server."""
+
+    names_index = True
+    largest_bytes = MAX_DOCUMENT_BYTES
+    nests_arrays = True
+    refuses_infinity = True
+
+    def __init__(self, server: Server) -> None:
+        from tests.fakes.postgres import new_schema
+
+        self._url = asyncio.run(new_schema(server))
+        self._clients: list[PostgresUpstream] = []
+
+    def make(self) -> PostgresUpstream:
+        from deora.config.database import PostgresUpstream as Settings
+        from deora.upstream.postgres.client import PostgresUpstream
+
+        self._clients.append(PostgresUpstream(Settings(type="postgres", url=self._url)))
+        return self._clients[-1]
+
+    async def read_document(self, path: str) -> bytes | None:
+        return (await self.all_documents()).get(path)
+
+    async def all_documents(self) -> dict[str, bytes]:
+        from deora.upstream.postgres.jsonb import from_jsonb
+        from tests.fakes.postgres import fetch
+
+        rows = await fetch(self._url, "SELECT path, collection, id, data::text FROM deora_documents")
+        assert all(path == f"{collection}/{name}" for path, collection, name, _ in rows)
+        return {row[0]: from_jsonb(row[3]) for row in rows}
+
+    async def take_over(self, key: CursorKey, taker: str) -> None:
+        from tests.fakes.postgres import fetch
+
+        marked = await fetch(
+            self._url,
+            "UPDATE deora_cursor SET taken_by = $1 WHERE node = $2 AND epoch = $3 AND lane = $4 RETURNING 1",
+            taker,
+            key.node,
+            key.epoch,
+            key.lane,
+        )
+        assert len(marked) == 1
+
+    async def close(self) -> None:
+        while self._clients:
+            await self._clients.pop().close()
+
+
+class FirestoreBench:
+    """A project of its own on a server that speaks Firestore's REST interface."""
+
+    names_index = True
+    largest_bytes = MAX_VALUE_BYTES
+    nests_arrays = False
+    refuses_infinity = False
+
+    def __init__(self, host: str, *, is_emulator: bool) -> None:
+        self._is_emulator = is_emulator
+        # Another project for each test: the emulator holds all of them in memory, and none sees another one.
+        self._project = f"deora-{uuid.uuid4().hex[:12]}"
+        self._host = host
+        self._clients: list[FirestoreUpstream] = []
+        self._view = FirestoreView(host, self._project)
+
+    def make(self) -> FirestoreUpstream:
+        # The fake is spoken to as Firestore itself.
+        rest = Rest(f"http://{self._host}", None)
+        self._clients.append(FirestoreUpstream(rest, self._project, begins_apart=self._is_emulator))
+        return self._clients[-1]
+
+    async def read_document(self, path: str) -> bytes | None:
+        return (await self.all_documents()).get(path)
+
+    async def all_documents(self) -> dict[str, bytes]:
+        return await asyncio.to_thread(self._view.documents)
+
+    async def take_over(self, key: CursorKey, taker: str) -> None:
+        name = f"{self._view.root}/_deora/{key.node}.{key.epoch}.{key.lane}"
+        write = {
+            "update": {"name": name, "fields": {"taken_by": {"stringValue": taker}}},
+            "updateMask": {"fieldPaths": ["taken_by"]},
+            "currentDocument": {"exists": True},
+        }
+        await asyncio.to_thread(self._view.call, "commit", {"writes": [write]})
+
+    async def close(self) -> None:
+        while self._clients:
+            await self._clients.pop().close()
+
+
 BENCHES: Final[dict[str, Callable[[Path], Bench]]] = {"sqlite": SqliteBench, "fake": FakeBench}
 
 
-@pytest.fixture(params=sorted(BENCHES))
+FIRESTORES: Final = {"firestore-emulator": "firestore_emulator", "firestore-fake": "firestore_fake"}
+"""Bench -> the fixture (tests/conftest.py) that gives its server's host and port."""
+
+
+@pytest.fixture(params=sorted([*BENCHES, *FIRESTORES, "postgres"]))
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """An empty upstream of each kind."""
+    if request.param == "postgres":
+        return PostgresBench(request.getfixturevalue("postgres_server"))
+    if request.param in FIRESTORES:
+        host = request.getfixturevalue(FIRESTORES[request.param])
+        return FirestoreBench(host, is_emulator=request.param == "firestore-emulator")
     return BENCHES[request.param](tmp_path)
 
 

@@ -18,6 +18,12 @@ class KeptLink(Link):
 
     def __init__(self) -> None:
         self.frames: list[Frame] = []
+        self.in_turn = False
+
+    @property
+    def has_unsent(self) -> bool:
+        """Each frame goes out at once, but `in_turn`: then the turn of the loop lasts."""
+        return self.in_turn and bool(self.frames)
 
     def send(self, frame: bytes) -> None:
         self.frames += Decoder().feed(frame)

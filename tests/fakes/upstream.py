@@ -71,6 +71,8 @@ class FakeUpstream:
         self.marks: dict[str, str] = {}
         """document -> the mark of its last change"""
         self.changes = 0
+        self.stable: str | None = None
+        """changes from this mark on are not certain yet: a transaction that took a lower one is still under way"""
         self.cursors: dict[CursorKey, Cursor] = {}
         self.applied: list[tuple[str, bytes]] = []
         """(batch id, payload) of everything that took effect, in order"""
@@ -116,6 +118,7 @@ class FakeUpstream:
         failure = await self._begin_read()
         paths = sorted(self._paths(collection, None), key=lambda path: self.marks.get(path, ""))
         paths = [path for path in paths if self.marks.get(path, "") >= since]
+        paths = [path for path in paths if self.stable is None or self.marks.get(path, "") < self.stable]
         following = self.marks[paths[limit]] if len(paths) > limit else None
         return failure or self._page(key, paths[:limit], following)
 

@@ -100,6 +100,8 @@ def _check_guards(request: Request, *allowed: bytes) -> None:
 
 
 def _commit(context: Context, request: Request, writes: list[Write], *, single: bool) -> Commit:
+    for check in context.checks:
+        check(writes)
     wait_s, representation = request.preferences()
     priority = request.priority()
     if priority is None:

@@ -720,7 +720,7 @@ def test_every_answer_is_counted_for_who_made_it(bench: Bench) -> None:
 
 
 def test_failover_serves_from_one(bench: Bench) -> None:
-    bench.dispatch._balancer = Failover()
+    bench.dispatch._runs._balancer = Failover()
     bench.up("secondary", "primary")
     for _ in range(5):
         bench.accept()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from deora.outbox import storage
 from deora.outbox.selection import Limits
-from deora.outbox.tail import TAIL_AT_MOST
 from tests.fakes.recount import stored_queue_rows
 from tests.unit.outbox.test_storage import Box, ids
 
@@ -69,16 +69,44 @@ def test_what_comes_behind_queues_joins_them(box: Box) -> None:
     assert queued(box) == 4
 
 
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tails of 20 entries at most, of which 8 join at once."""
+    monkeypatch.setattr(storage, "TAIL_AT_MOST", 20)
+    monkeypatch.setattr(storage, "JOINED_AT_ONCE", 8)
+
+
+@pytest.mark.usefixtures("small_steps")
 def test_a_long_tail_joins_by_itself(box: Box) -> None:
     box.upstream().paused = True
-    for number in range(TAIL_AT_MOST - 1):
+    for number in range(20):
         box.enqueue([number % 7])
     assert queued(box) == 0
     box.enqueue([1])
-    assert queued(box) == TAIL_AT_MOST
-    box.enqueue([1])
+    assert (queued(box), box.upstream().tail) == (8, 13)
     box.reopen()
-    assert box.upstream().tail == 1
+    assert box.upstream().tail == 13
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_a_claim_waits_until_all_of_the_tail_has_joined(box: Box) -> None:
+    for number in range(17):
+        box.enqueue([number], priority=number % 10)
+    for joined in (8, 16):
+        assert box.claim(Limits(max_writes=3)) is None
+        assert queued(box) == joined
+    assert ids(box.claim(Limits(max_writes=5))) == [1, 7, 8, 9, 10]
+
+
+@pytest.mark.usefixtures("small_steps")
+def test_when_nothing_else_is_to_do_the_tail_joins_in_parts(box: Box) -> None:
+    for number in range(17):
+        box.enqueue([number])
+    assert not box.outbox.is_joined()
+    assert [box.outbox.join_some() for _ in range(3)] == [True, True, False]
+    box.commit()
+    assert box.outbox.is_joined()
+    assert queued(box) == 17
 
 
 def test_a_batch_from_the_tail_that_is_split_stands_before_what_came_since(box: Box) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import pairwise
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 import pytest
 
+from bench.processes import free_port
 from deora.config.database import Batch, Database, FirestoreUpstream, PostgresUpstream, Retry, SqliteUpstream
 from deora.config.schema import Config, Logger
 from deora.errors import ConfigError, Problem
@@ -21,6 +23,7 @@ from deora.replay import main
 from deora.replay.lane import LaneSettings
 from deora.replay.main import Replayer, connect, identity_of, lane_settings, run
 from deora.replay.policy import Retry as RetryPolicy
+from deora.upstream.base import CursorKey, Unauthorised, Unclear
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
 from deora.wire.link import BlockingLink, Link
@@ -110,15 +113,45 @@ def test_a_file_upstream_lies_in_the_data_directory(tmp_path: Path) -> None:
     asyncio.run(upstream.close())
 
 
+def test_a_postgres_is_connected_to_when_it_is_needed(tmp_path: Path) -> None:
+    from deora.upstream.postgres.client import PostgresUpstream as PostgresClient
+
+    upstream = connect(PostgresUpstream(type="postgres", url="postgresql://h/d"), tmp_path)
+    assert isinstance(upstream, PostgresClient)
+    assert upstream.figures.total == 0
+
+
+def test_firestore_is_spoken_to_with_a_key_file_of_the_data_directory(tmp_path: Path) -> None:
+    upstream = connect(FirestoreUpstream(type="firestore", project="p", credentials="venue.json"), tmp_path)
+    outcome = asyncio.run(upstream.read_cursor(CursorKey("n", "e", 0)))
+    assert outcome == Unauthorised("the key file venue.json cannot be read: No such file or directory")
+    asyncio.run(upstream.close())
+
+
+def test_an_emulator_needs_no_key(tmp_path: Path) -> None:
+    settings = FirestoreUpstream(type="firestore", project="p", emulator_host=f"127.0.0.1:{free_port()}")
+
+    async def ask() -> object:
+        upstream = connect(settings, tmp_path)
+        outcome = await upstream.read_cursor(CursorKey("n", "e", 0))
+        await upstream.close()
+        return outcome
+
+    assert isinstance(asyncio.run(ask()), Unclear)
+
+
 @pytest.mark.parametrize(
-    "settings",
+    ("settings", "module"),
     [
-        FirestoreUpstream(type="firestore", project="p", credentials="key.json"),
-        PostgresUpstream(type="postgres", url="postgresql://h/d"),
+        (PostgresUpstream(type="postgres", url="postgresql://h/d"), "deora.upstream.postgres.client"),
+        (FirestoreUpstream(type="firestore", project="p"), "deora.upstream.firestore.client"),
     ],
 )
-def test_a_type_that_is_not_there_is_a_clear_error(tmp_path: Path, settings: Any) -> None:
-    with pytest.raises(ConfigError, match=f"no upstream of type '{settings.type}'; allowed: sqlite"):
+def test_a_missing_package_is_a_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: Any, module: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ConfigError, match=f"the type {settings.type} needs the missing package"):
         connect(settings, tmp_path)
 
 
@@ -203,14 +236,15 @@ def test_a_configuration_that_it_cannot_serve_is_told_and_ends_it(
 ) -> None:
     monkeypatch.setattr(main, "configure", lambda *_: None)
     ours, theirs = socket.socketpair()
-    config = with_database(primary=PostgresUpstream(type="postgres", url="postgresql://h/d"))
+    url = "postgresql://h/d?target_session_attrs=standby"
+    config = with_database(primary=PostgresUpstream(type="postgres", url=url))
     code = run(theirs, {"config": config.to_wire(), "data": str(tmp_path), "generation": 1})
     assert code == main.EXIT_CANNOT_BOOT
     frame = BlockingLink(ours).receive_one()
     assert frame is not None
     name, reason, hint = unpack(frame[5])
     assert (frame[0], name) == (Kind.EVENT, "cannot-boot")
-    assert "postgres" in reason
+    assert "target_session_attrs is 'standby'" in reason
     assert hint is None
     ours.close()
 

@@ -179,6 +179,26 @@ def test_what_changes_while_the_collection_is_listed_is_not_missed(bench: Go) ->
     bench(scenario)
 
 
+@pytest.mark.parametrize("until_s", [0.1, 5.0])
+def test_a_change_that_becomes_visible_late_is_not_missed(bench: Go, until_s: float) -> None:
+    """As in PostgreSQL: a transaction took its number, others came and went with higher ones, and then it commits."""
+
+    async def scenario(one: Bench) -> None:
+        for number in range(150):
+            one.upstream.put(f"menu/{number:03d}", price(number))
+        late = "0000000050"  # above it nothing is certain while that transaction runs
+        one.upstream.stable = late
+        pulling = asyncio.ensure_future(one.pull())
+        await asyncio.sleep(until_s)
+        one.upstream.documents["menu/000"], one.upstream.marks["menu/000"] = price(-1), late
+        one.upstream.stable = None
+        await pulling
+        await one.pull()
+        assert one.view() == one.theirs()
+
+    bench(scenario)
+
+
 def test_what_is_deleted_upstream_is_noticed_when_the_names_are_compared(bench: Go) -> None:
     async def scenario(one: Bench) -> None:
         for number in range(5):

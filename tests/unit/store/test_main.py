@@ -172,6 +172,7 @@ class Script:
         self.log: list[str] = []
         self.put_off_s = 10.0
         self.more = 0
+        self.group_s = 0.0
 
     def receive(self, timeout_s: float) -> list[Frame] | None:
         """Waits as long as it may where nothing arrives."""
@@ -190,14 +191,15 @@ class Script:
         return min(longest_s, self.put_off_s)
 
     def handle(self, frames: list[Frame]) -> bytes:
-        """A group."""
+        """A group, which takes `group_s`."""
         self.put_off_s = 10.0
+        self.clock.advance(self.group_s)
         return b"group of %d" % len(frames)
 
-    def housekeep(self) -> tuple[bytes, bool]:
+    def housekeep(self, *, idle: bool) -> tuple[bytes, bool]:
         """A step; `more` of them are wanted at once."""
         self.more -= 1
-        return b"tidied", self.more > 0
+        return b"tidied" if idle else b"tidied a little", self.more > 0
 
 
 def run_loop(script: Script) -> list[str]:
@@ -228,6 +230,13 @@ def test_while_there_is_much_to_tidy_groups_still_come_first() -> None:
         "waited 0.01",
         "tidied",
     ]
+
+
+def test_between_groups_only_what_must_be_is_tidied() -> None:
+    script = Script(ManualClock(), [[PING], [PING], [PING], [], None])
+    script.group_s = 0.6
+    log = ["group of 1", "group of 1", "tidied a little", "group of 1", "waited 0.40", "tidied"]
+    assert run_loop(script) == log
 
 
 def test_a_claim_that_was_put_off_wakes_the_loop() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from typing import Any
 
 import pytest
@@ -31,8 +32,6 @@ def test_every_mode_of_the_balancer_can(mode: str) -> None:
     [
         ({"loadbalancer": {"mode": "least_conn"}}, "least_conn"),
         ({"loadbalancer": {"sticky": "cookie"}}, "loadbalancer.sticky"),
-        ({"database": {"primary": {"type": "firestore", "project": "p"}}}, "firestore"),
-        ({"database": {"secondary": {"type": "postgres", "url": "postgresql://h/d"}}}, "postgres"),
         ({"security": {"cors": {"origins": ["https://venue.example"]}}}, "security.cors"),
     ],
 )
@@ -40,6 +39,27 @@ def test_what_protects_or_says_where_data_goes_is_not_ignored(sections: dict[str
     with pytest.raises(StartError, match=named) as refused:
         check_abilities(config(**sections))
     assert refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("database", "package"),
+    [
+        ({"type": "postgres", "url": "postgresql://h/d"}, "asyncpg"),
+        ({"type": "firestore", "project": "p"}, "aiohttp"),
+        ({"type": "firestore", "project": "p"}, "google.auth"),
+    ],
+)
+def test_an_upstream_needs_its_packages(
+    monkeypatch: pytest.MonkeyPatch, database: dict[str, Any], package: str
+) -> None:
+    settings = config(database={"secondary": database})
+    check_abilities(settings)
+    plain = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == package else plain(name))
+    kind = database["type"]
+    with pytest.raises(StartError, match=rf"secondary is of type '{kind}', which needs {package}$") as refused:
+        check_abilities(settings)
+    assert refused.value.hint == f"install it: pip install 'deora[{kind}]'"
 
 
 def test_everything_that_is_refused_is_named_at_once() -> None:

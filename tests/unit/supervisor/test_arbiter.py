@@ -269,6 +269,7 @@ def test_a_worker_gets_requests_from_its_hello_on(arbitrate: Arbitrate) -> None:
         requests = [incoming("GET", "/v1/documents/a/b") for _ in range(4)]
         for request in requests:
             bench.dispatch.accept(request)
+            await asyncio.sleep(0)  # each in a turn of its own
         for slot in ("primary", "secondary"):
             fake = bench.last(slot)
             await bench.hears(fake, Kind.REQUEST, 2)

@@ -12,12 +12,13 @@ import pytest
 import uvloop
 
 from deora.config.schema import Config
+from deora.upstream.firestore.limits import check_writes
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
 from deora.wire.link import BlockingLink, Link
 from deora.worker import main as worker_main
 from deora.worker.context import Context, Reply
 from deora.worker.handlers import HANDLERS
-from deora.worker.main import EXIT_CANNOT_BOOT, Worker, run
+from deora.worker.main import EXIT_CANNOT_BOOT, Worker, run, upstream_checks
 from deora.worker.requests import Request
 from tests.fakes.star import Received, read_answer
 from tests.fakes.store import StoreFile, set_
@@ -380,3 +381,10 @@ def test_the_process_serves_and_ends_with_0(store: StoreFile, monkeypatch: pytes
     ours.close()
     assert frame is not None
     assert frame[0] == Kind.HELLO
+
+
+def test_what_firestore_refuses_is_judged_where_firestore_is_configured() -> None:
+    firestore = {"type": "firestore", "project": "p"}
+    for database in ({"primary": firestore}, {"secondary": firestore}, {"primary": firestore, "secondary": firestore}):
+        assert upstream_checks(Config.from_wire({"database": database})) == (check_writes,)
+    assert upstream_checks(Config.from_wire({})) == ()

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from deora.documents.writes import Write
 from deora.errors import Problem
 from deora.wire.frames import Kind, encode, unpack
 from deora.worker.context import Answer, Commit
@@ -600,5 +601,30 @@ def test_a_worker_has_no_side_effect(work: Work) -> None:
         answered = await bench.reply(request("GET", document("a/b")))
         assert isinstance(answered, Answer)
         assert answered.status == 200
+
+    work(talk)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("PUT", document("a/b"), {}),
+        ("POST", document("a"), {}),
+        ("PATCH", document("a/b"), {"n": 1}),
+        ("DELETE", document("a/b"), None),
+        ("POST", "/v1/documents:commit", {"writes": [{"set": {"path": "a/b", "data": {}}}]}),
+    ],
+)
+def test_what_an_upstream_would_refuse_is_refused_before_it_is_acknowledged(
+    work: Work, method: str, target: str, body: Any
+) -> None:
+    def check(writes: Sequence[Write]) -> None:
+        assert [write.path.split("/")[0] for write in writes] == ["a"]
+        raise Problem("invalid-document", "upstream would not take it")
+
+    async def talk(bench: WorkerBench) -> None:
+        bench.context.checks = (lambda _: None, check)
+        assert (await bench.refusal(method, target, body)).detail == "upstream would not take it"
+        assert bench.store.rows("SELECT commit_no FROM progress") == [(0,)]
 
     work(talk)

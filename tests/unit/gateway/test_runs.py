@@ -1,0 +1,78 @@
+"""Which worker takes what arrives within one turn of the loop."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import groupby
+
+import pytest
+
+from deora.gateway.balancer import MODES, Server
+from deora.gateway.requests import Worker
+from deora.gateway.runs import RUN_AT_MOST, Runs
+from tests.fakes.star import KeptLink
+
+SERVERS = [Server("primary", 70, 1), Server("secondary", 30, 2)]
+
+
+class Turns:
+    """Two workers, and the turns in which requests arrive."""
+
+    def __init__(self, mode: str = "weighted") -> None:
+        self.runs = Runs(MODES[mode]())
+        self.links = {server.slot: KeptLink() for server in SERVERS}
+        for link in self.links.values():
+            link.in_turn = True
+        for server in SERVERS:
+            self.runs.workers[server.slot] = Worker(server.slot, server.slot.encode(), 1, self.links[server.slot])
+        self.runs.update(SERVERS)
+
+    def turn(self, requests: int, avoid: str | None = None) -> list[str]:
+        """Where the requests of one turn go, in order."""
+        slots = []
+        for _ in range(requests):
+            worker = self.runs.pick(avoid)
+            assert worker is not None
+            self.links[worker.slot].frames.append((0, 0, 0, 0, 0, b""))
+            slots.append(worker.slot)
+        for link in self.links.values():
+            link.frames.clear()
+        return slots
+
+
+def test_a_turn_wakes_one_worker() -> None:
+    turns = Turns()
+    for requests in (1, 5, RUN_AT_MOST, 2):
+        assert len(set(turns.turn(requests))) == 1
+
+
+def test_a_run_ends() -> None:
+    runs = [len(list(run)) for _, run in groupby(Turns("round_robin").turn(4 * RUN_AT_MOST))]
+    assert runs == [RUN_AT_MOST] * 4
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 10, RUN_AT_MOST, 40])
+@pytest.mark.parametrize(("mode", "share"), [("weighted", 0.7), ("round_robin", 0.5), ("failover", 1.0)])
+def test_the_shares_hold_in_the_long_run(mode: str, share: float, size: int) -> None:
+    turns = Turns(mode)
+    total = 100 * RUN_AT_MOST
+    counts = Counter(slot for _ in range(total // size) for slot in turns.turn(size))
+    assert abs(counts["primary"] - share * counts.total()) <= 2 * RUN_AT_MOST
+
+
+def test_a_worker_to_avoid_ends_the_run() -> None:
+    turns = Turns()
+    for _ in range(20):
+        assert set(turns.turn(3, avoid="primary")) == {"secondary"}
+
+
+def test_after_a_change_nobody_stays_with_a_worker_that_is_gone() -> None:
+    turns = Turns()
+    turns.turn(1)
+    turns.links["primary"].frames.append((0, 0, 0, 0, 0, b""))
+    del turns.runs.workers["primary"]
+    turns.runs.update(SERVERS[1:])
+    assert turns.turn(5) == ["secondary"] * 5
+    turns.runs.workers.clear()
+    turns.runs.update([])
+    assert turns.runs.pick(None) is None
