@@ -121,6 +121,12 @@ class Problem(DeoraError):
         return {**members, **self.fields}
 
     @classmethod
+    def out_of_reach(cls, detail: str, retry_after_s: int, *, hint: str | None = None) -> Problem:
+        """The refusal of what needs an upstream while none answers."""
+        fields = {"error": PROBLEMS["unavailable"][1], "message": detail, "retryAfter": retry_after_s}
+        return cls("unavailable", detail, hint=hint, retry_after_s=retry_after_s, fields=fields)
+
+    @classmethod
     def internal(cls, request_id: str) -> Problem:
         """A fault of ours: the client learns the request's id, the log the rest."""
         return cls(

@@ -229,8 +229,8 @@ class Dispatch:
             request.is_read_through = True
             self._to_store(request)
         else:
-            problem.hint = UNHELD_HINT
-            self._refuse(request, problem)
+            refusal = Problem.out_of_reach(problem.detail, problem.retry_after_s or 1, hint=UNHELD_HINT)
+            self._refuse(request, refusal)
 
     def on_replicated(self, commits: list[tuple[int, bool]]) -> None:
         """The primary upstream has these commits (True), or has refused them (False)."""

@@ -173,7 +173,8 @@ class Lane:
         )
         try:
             while True:
-                interval_s = self._settings.check_interval_s if self.status.state == "up" else RECHECK_S
+                is_well = self.status.state == "up" and self._breaker.state is BreakerState.CLOSED
+                interval_s = self._settings.check_interval_s if is_well else RECHECK_S
                 done, _ = await asyncio.wait({waiting}, timeout=interval_s)
                 if done:
                     return waiting.result()

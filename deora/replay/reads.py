@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
 from deora.clock import Clock
-from deora.errors import PROBLEMS, Problem
+from deora.errors import Problem
 from deora.replay.adoptions import Adoptions
 from deora.replay.breaker import Breaker, State
 from deora.upstream.base import CursorKey, Page, Unclear, Upstream
@@ -166,13 +166,10 @@ class Reads:
 
 def out_of_reach(failures: Iterable[str], retry_after_s: int) -> Problem:
     """The refusal of a read that needs an upstream while none answers."""
-    detail = f"this box does not hold the document, and upstream cannot be read now ({'; '.join(failures)})"
-    return Problem(
-        "unavailable",
-        detail,
+    return Problem.out_of_reach(
+        f"this box does not hold the document, and upstream cannot be read now ({'; '.join(failures)})",
+        retry_after_s,
         hint="documents that this box holds are served; repeat the request later",
-        retry_after_s=retry_after_s,
-        fields={"error": PROBLEMS["unavailable"][1], "message": detail, "retryAfter": retry_after_s},
     )
 
 

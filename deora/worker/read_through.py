@@ -35,6 +35,8 @@ PATIENCE_S: Final = 1.0
 # The replayer gives up before this, even with two upstreams that hang.
 LIMIT_S: Final = 10.0
 
+REPLAYER_PAUSE_S: Final = 0.05
+
 NEVER_S: Final = math.inf
 
 
@@ -184,11 +186,16 @@ class ReadThrough:
     async def _ask(self, operation: str, path: str, limit_s: float = LIMIT_S) -> Any:
         try:
             async with asyncio.timeout(limit_s):
-                return await self._caller.ask(Role.REPLAYER, operation, [path])
+                while True:
+                    try:
+                        return await self._caller.ask(Role.REPLAYER, operation, [path])
+                    except Problem as problem:
+                        if problem.kind != "unavailable" or problem.retry_after_s is not None:
+                            raise
+                    # The replayer itself is not up. The next one will be in a moment.
+                    await asyncio.sleep(REPLAYER_PAUSE_S)
         except TimeoutError:
-            raise Problem(
-                "unavailable", f"upstream has not answered within {limit_s:g} s", hint="try again", retry_after_s=1
-            ) from None
+            raise Problem.out_of_reach(f"upstream has not answered within {limit_s:g} s", 1) from None
 
     async def _keep(self, copy: CachedCopy) -> None:
         """Puts what was fetched into the tiers, unless the document has changed since the fetch began."""

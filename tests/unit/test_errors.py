@@ -73,3 +73,10 @@ def test_the_fields_of_two_problems_are_their_own() -> None:
     first, second = Problem("not-found", "a"), Problem("not-found", "b")
     first.fields["write"] = 1
     assert second.fields == {}
+
+
+def test_what_is_out_of_reach_says_when_to_come_again() -> None:
+    problem = Problem.out_of_reach("upstream is out", 7, hint="later")
+    assert (problem.status, problem.retry_after_s, problem.hint) == (503, 7, "later")
+    members = problem.document()
+    assert (members["error"], members["message"], members["retryAfter"]) == (members["title"], "upstream is out", 7)

@@ -772,7 +772,7 @@ def test_a_write_that_cannot_be_judged_is_refused_with_a_hint(bench: Bench) -> N
     bench.dispatch.read_through = lambda ident, _: idents.append(ident)
     request = bench.accept("PATCH")
     unheld(bench, store, bench.asked("primary")[0])
-    problem = Problem("unavailable", "upstream is out", retry_after_s=60, fields={"retryAfter": 60})
+    problem = Problem("unavailable", "upstream is out", retry_after_s=60)
     bench.dispatch.on_read_through(idents[0], problem)
     answered = only(request)
     assert (answered.status, answered.headers["retry-after"], answered.json["retryAfter"]) == (503, "60", 60)

@@ -128,3 +128,12 @@ def test_it_is_never_open_for_longer_than_its_timeout(steps: list[tuple[str, flo
         if in_a_row == 0:
             assert breaker.state is State.CLOSED
         assert breaker.state is not State.CLOSED or in_a_row < threshold
+
+
+def test_how_long_it_stays_open_can_be_seen_without_a_probe() -> None:
+    breaker = opened(100.0)
+    assert breaker.left_s(110.0) == 50.0
+    assert breaker.left_s(200.0) == 0.0
+    assert breaker.state is State.OPEN
+    breaker.succeeded(200.0)
+    assert breaker.left_s(110.0) == 0.0

@@ -882,3 +882,34 @@ def test_counters_are_exact_in_a_file_too(tmp_path: Path) -> None:
     assert held == bench.store.views()
     assert sum(orjson.loads(data)["n"] for data in held.values()) == 600
     bench.store.close()
+
+
+# -- readers of the same upstream
+
+
+def test_failing_reads_open_the_one_breaker_and_status_shows_it(bench: LaneBench) -> None:
+    lane = bench.new_lane()
+    lane.note_read(Unauthorised("this collection is not for you"))
+    assert (bench.status.breaker, bench.status.state) == ("CLOSED", "up"), "that says nothing of writes"
+    for _ in range(bench.threshold):
+        lane.note_read(Outage)
+    assert (bench.status.breaker, bench.status.last_error) == ("OPEN", Outage.message)
+    lane.note_read(None)
+    assert bench.status.breaker == "CLOSED"
+
+
+def test_a_breaker_that_reads_opened_is_probed_as_soon_as_it_may_be(bench: LaneBench) -> None:
+    bench.settings = replace(bench.settings, check_interval_s=3600.0)
+
+    async def scenario() -> None:
+        lane = bench.new_lane()
+        running = asyncio.ensure_future(lane.run())
+        await asyncio.sleep(1)
+        for _ in range(bench.threshold):
+            lane.note_read(Outage)
+        # The wait that is under way is a long one; the next ones are short.
+        await asyncio.sleep(3600 + bench.timeout_s + 2 * RECHECK_S)
+        assert bench.status.breaker == "CLOSED"
+        running.cancel()
+
+    go(bench, scenario())

@@ -7,6 +7,7 @@ import logging
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from deora.config.schema import Config, Logger
 from deora.errors import ConfigError, Problem
 from deora.replay import main
 from deora.replay.lane import LaneSettings
-from deora.replay.main import Replayer, connect, lane_settings, run
+from deora.replay.main import Replayer, connect, identity_of, lane_settings, run
 from deora.replay.policy import Retry as RetryPolicy
 from deora.upstream.base import CursorKey, Unauthorised, Unclear
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
@@ -246,3 +247,44 @@ def test_a_configuration_that_it_cannot_serve_is_told_and_ends_it(
     assert "target_session_attrs is 'standby'" in reason
     assert hint is None
     ours.close()
+
+
+def test_calls_of_workers_are_answered(store: StoreWithCalls) -> None:
+    async def scenario(supervisor: Supervisor) -> None:
+        def replies() -> dict[int, tuple[int, Any]]:
+            return {frame[4]: (frame[2], unpack(frame[5])) for frame in supervisor.frames if frame[0] == Kind.REPLY}
+
+        store.write_each([increment("a/1")])
+        await supervisor.until(lambda: store.waiting() == 0)
+        supervisor.send(Kind.CALL, 7, pack(["read", ["a/1", "a/2"]]))
+        supervisor.send(Kind.CALL, 8, pack(["adopt", ["a/1"]]))
+        supervisor.send(Kind.CALL, 9, pack(["dance", []]))
+        supervisor.send(Kind.CALL, 10, pack(["read", "not a list", "too many"]))
+        await supervisor.until(lambda: len(replies()) == 4)
+        found = replies()
+        assert found[7] == (0, [["a/1", b'{"n":1}'], ["a/2", None]])
+        assert found[8] == (0, None)
+        assert (found[9][0], Problem.from_wire(found[9][1]).kind) == (1, "bad-request")
+        assert (found[10][0], Problem.from_wire(found[10][1]).kind) == (1, "unavailable")
+        supervisor.send(Kind.STOP, 0)
+
+    serve(store, with_database(), scenario)
+
+
+def test_replicated_collections_are_pulled(store: StoreWithCalls) -> None:
+    store.reopen(replace(store.settings, replicate=("menu",)))
+
+    async def scenario(supervisor: Supervisor) -> None:
+        await supervisor.until(lambda: store.rows("SELECT collection FROM replicas") == [("menu",)])
+        supervisor.send(Kind.STOP, 0)
+
+    serve(store, with_database(replicate=("menu",)), scenario)
+
+
+def test_an_upstream_is_told_from_another_without_its_secrets() -> None:
+    postgres = identity_of(PostgresUpstream(type="postgres", url="postgresql://user:hunter2@db.example:5432/venue"))
+    assert postgres == "postgres:db.example:5432/venue"
+    other = PostgresUpstream(type="postgres", url="postgresql://user:other@db.example:5432/venue")
+    assert identity_of(other) == postgres
+    assert identity_of(SqliteUpstream(type="sqlite", file="a.db")) == "sqlite:a.db"
+    assert identity_of(FirestoreUpstream(type="firestore", project="p", database="d")) == "firestore:/p/d"

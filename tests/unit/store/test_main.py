@@ -151,7 +151,10 @@ def test_a_store_that_finds_the_disk_full_lives_on(
 def test_settings_come_from_the_configuration(on_dead: str, holds: bool) -> None:
     wire = Config().to_wire()
     wire["queue"] |= {"max_entries": 7, "max_bytes": 65536, "retention_hours": 0.5, "on_dead": on_dead}
+    wire["database"] |= {"sync_interval_s": 2.5, "replicate": ["menu"]}
+    wire["cache"]["disk"]["ttl_s"] = 100
     settings = main.settings_of(Config.from_wire(wire))
+    assert (settings.fresh_us, settings.tombstones_us, settings.replicate) == (2_500_000, 100_000_000, ("menu",))
     assert settings.upstreams == ["primary"]
     assert (settings.limits.max_entries, settings.limits.max_bytes) == (7, 65536)
     assert (settings.retention_s, settings.dead_holds) == (1800, holds)

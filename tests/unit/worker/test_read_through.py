@@ -189,6 +189,19 @@ def test_copies_have_tags_too(bench: Bench, kind: str) -> None:
     bench(scenario)
 
 
+def test_a_replayer_that_is_started_again_is_waited_for(bench: Bench) -> None:
+    async def scenario(one: WorkerBench) -> None:
+        one.replayer.documents[PATH] = DATA
+        one.replayer.out = Problem("unavailable", "the replayer is not up")
+        reading = asyncio.ensure_future(one.ask("GET", document(PATH)))
+        while len(one.replayer.asked) < 2:
+            await asyncio.sleep(0.001)
+        one.replayer.out = None
+        assert (await reading).json["data"] == {"price": 2}
+
+    bench(scenario)
+
+
 # -- races with writes
 
 
