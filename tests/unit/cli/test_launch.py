@@ -157,7 +157,8 @@ def test_listening_port() -> None:
     program = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=1); input()"
     with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
-        assert launch.listening_port(other.pid) == int(other.stdout.readline())
+        port = int(other.stdout.readline())
+        assert launch.listening_port(other.pid) == port
         other.communicate(b"\n")
     assert launch.listening_port(other.pid) == 0
 
