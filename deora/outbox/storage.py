@@ -34,6 +34,11 @@ class Batch:
     attempts: int
     entries: list[Entry]
 
+    def to_wire(self, upstream: Upstream) -> list[Any]:
+        """The batch for the replayer, with the cursor that it must find upstream."""
+        entries = [[entry.number, entry.payload] for entry in self.entries]
+        return [self.id, self.attempts, upstream.seq, upstream.batch_id, entries]
+
 
 @dataclass(slots=True)
 class _Row:

@@ -16,11 +16,11 @@ the copies taken before it have at most the seq of the batch before.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 from deora.documents.apply import apply
-from deora.documents.writes import decode_writes
+from deora.documents.writes import Write, decode_writes
 from deora.errors import Problem
 
 
@@ -75,8 +75,10 @@ def replay_writes(text: bytes | None, path: str, payloads: Iterable[bytes], *, a
     for payload in payloads:
         for write in decode_writes(payload):
             if write.path == path:
-                if applied:
-                    write = replace(write, op="set" if write.op == "create" else write.op, upsert=True)
+                if applied and write.op == "create":
+                    write = Write("set", path, write.data)
+                elif applied and write.op == "update":
+                    write = Write("update", path, write.data, upsert=True)
                 try:
                     text = apply(text, write)
                 except Problem:

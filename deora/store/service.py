@@ -23,7 +23,7 @@ from deora.outbox.figures import Upstream
 from deora.outbox.selection import Limits
 from deora.outbox.statements import SQL
 from deora.outbox.states import State
-from deora.outbox.storage import Batch, Outbox
+from deora.outbox.storage import Outbox
 from deora.store.adoption import Adoption, Unheld
 from deora.store.answers import Answers
 from deora.store.commits import CommitRequest, Committer, QueueLimits
@@ -367,12 +367,12 @@ class Service:
             batch = self.outbox.next_batch(upstream, limits)
             if batch is None and upstream.tail:
                 self._put_off[name] = due_s
-            if batch is not None:
+            elif batch is not None:
                 del self._parked[name]
                 pace = self._paces[name]
                 pace.claimed_s, pace.commits = self._clock.monotonic_s(), self.progress.commit_no
                 self._queue_changed = True
-                self._reply(ident, batch_to_wire(batch, upstream))
+                self._reply(ident, batch.to_wire(upstream))
 
     def _due_s(self, upstream: Upstream, limits: Limits) -> float:
         now_s = self._clock.monotonic_s()
@@ -392,9 +392,3 @@ class Service:
 
     def _reply(self, ident: int, value: Any) -> None:
         self._out.append(encode(Kind.REPLY, ident, pack(value)))
-
-
-def batch_to_wire(batch: Batch, upstream: Upstream) -> list[Any]:
-    """A batch for the replayer, with the cursor that it must find upstream."""
-    entries = [[entry.number, entry.payload] for entry in batch.entries]
-    return [batch.id, batch.attempts, upstream.seq, upstream.batch_id, entries]

@@ -143,7 +143,7 @@ class Upstream(Protocol):
     async def list_changes(self, key: CursorKey, collection: str, since: str, limit: int) -> Page | Failure:
         """Up to `limit` documents of a collection whose mark is `since` or later, oldest change first.
 
-        Never one too few: where upstream gives out marks that may become visible late, it begins a little earlier.
+        None is ever passed over: one that changes meanwhile may be left to the next call, and its mark is later then.
         """
 
     async def list_names(self, collection: str, after: str | None, limit: int) -> Names | Failure:

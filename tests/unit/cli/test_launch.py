@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -155,9 +154,13 @@ def test_url(host: str, port: int, url: str) -> None:
 
 
 def test_listening_port() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert launch.listening_port(os.getpid()) == listener.getsockname()[1]
-    assert launch.listening_port(os.getpid()) == 0
+    program = "import socket; s = socket.create_server(('127.0.0.1', 0)); print(s.getsockname()[1], flush=1); input()"
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        port = int(other.stdout.readline())
+        assert launch.listening_port(other.pid) == port
+        other.communicate(b"\n")
+    assert launch.listening_port(other.pid) == 0
 
 
 def test_working_directory(tmp_path: Path) -> None:
