@@ -36,6 +36,11 @@ class Upstream:
     claims: int = 0
     changed: bool = False
 
+    @property
+    def goes_by_age(self) -> bool:
+        """Whether all that waits is in the tail and equally urgent, so that nothing has to be chosen."""
+        return len(self.by_priority) <= 1 and self.tail + self.inflight == self.pending
+
 
 def load_upstreams(db: sqlite3.Connection, names: list[str]) -> dict[str, Upstream]:
     """The figures of the configured upstreams. One that is new gets a row."""

@@ -175,11 +175,15 @@ class Outbox:
         self.flush()
 
     def join_some(self) -> bool:
-        """A part of `join_all`, for when nothing else is to do; whether there is more. Batches stay as they are."""
+        """A part of `join_all`, for when nothing else is to do; whether there is more.
+
+        Batches stay as they are, and so does a tail that goes by age: it may never have to join.
+        """
         self._write_entries()
-        for upstream in self.upstreams.values():
+        choosing = [upstream for upstream in self.upstreams.values() if not upstream.goes_by_age]
+        for upstream in choosing:
             join_tail(self._db, self.queues, upstream, JOINED_AT_ONCE)
-        return any(upstream.tail for upstream in self.upstreams.values())
+        return any(upstream.tail for upstream in choosing)
 
     def is_joined(self) -> bool:
         """Whether every live entry stands in its queues."""

@@ -101,7 +101,7 @@ def test_a_claim_waits_until_all_of_the_tail_has_joined(box: Box) -> None:
 @pytest.mark.usefixtures("small_steps")
 def test_when_nothing_else_is_to_do_the_tail_joins_in_parts(box: Box) -> None:
     for number in range(17):
-        box.enqueue([number])
+        box.enqueue([number], priority=number % 2)
     assert not box.outbox.is_joined()
     assert [box.outbox.join_some() for _ in range(3)] == [True, True, False]
     box.commit()
@@ -140,3 +140,16 @@ def test_what_waits_for_a_dead_entry_is_not_taken_from_the_tail(box: Box) -> Non
     assert box.claim() is None
     box.enqueue([2])
     assert ids(box.claim()) == [3]
+
+
+def test_a_tail_that_goes_by_age_need_not_join(box: Box) -> None:
+    for number in range(7):
+        box.enqueue([number])
+    assert box.upstream().goes_by_age
+    assert not box.outbox.join_some()
+    assert box.claim(Limits(max_writes=3)) is not None
+    assert box.upstream().goes_by_age
+    box.enqueue([9], priority=9)
+    assert not box.outbox.join_some()
+    box.commit()
+    assert queued(box) == 5
