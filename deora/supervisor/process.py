@@ -15,6 +15,10 @@ _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 
+# Every write waits for the store, and nobody for the replayer: on a busy machine they are served in that order. Less
+# than 0 needs a right that only a service has (LimitNICE= or CAP_SYS_NICE).
+_NICENESS: Final = {"store": -5, "replayer": 5}
+
 
 def _prctl(option: int, argument: int | bytes) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
@@ -31,6 +35,12 @@ def become_subreaper() -> None:
 def name_process(name: str) -> None:
     """The name that `ps` and `top` show, 15 characters at most."""
     _prctl(_PR_SET_NAME, name.encode()[:15])
+
+
+def set_niceness(role: str) -> None:
+    """How this process's claim to the processor compares with the supervisor's; as it is where that is not allowed."""
+    with contextlib.suppress(PermissionError):
+        os.nice(_NICENESS.get(role, 0))
 
 
 def die_with(parent: int, *, after: int | None = None) -> None:

@@ -30,7 +30,7 @@ import msgpack
 import deora.replay.main
 import deora.store.main
 import deora.worker.main
-from deora.supervisor.process import die_with, name_process
+from deora.supervisor.process import die_with, name_process, set_niceness
 from deora.wire.frames import Kind, unpack
 from deora.wire.link import BlockingLink
 
@@ -103,6 +103,7 @@ def _become(slot: str, descriptor: int, supervisor: int, middle: int) -> None:
         first = BlockingLink(sock).receive_one()
         if first is not None and first[0] == Kind.INIT:
             init = unpack(first[5])
+            set_niceness(init["role"])
             code = MAINS[init["role"]](sock, init)
     except BaseException:
         sys.excepthook(*sys.exc_info())

@@ -122,6 +122,14 @@ print(os.waitstatus_to_exitcode(os.wait()[1]))
     assert (ended.returncode, ended.stdout) == (0, "7\n"), ended.stderr
 
 
+@pytest.mark.parametrize(("role", "expected"), [("replayer", (5,)), ("worker", (0,)), ("store", (0, -5))])
+def test_what_everybody_waits_for_is_served_first(role: str, expected: tuple[int, ...]) -> None:
+    """The store's claim is a right that not every user has; where it is refused, nothing changes."""
+    load = "import os; from deora.supervisor.process import set_niceness"
+    ended = run(f"{load}; before = os.nice(0); set_niceness({role!r}); print(os.nice(0) - before)")
+    assert int(ended.stdout) in expected, ended.stderr
+
+
 # -- ends
 
 
