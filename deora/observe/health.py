@@ -53,7 +53,10 @@ class ProcessState:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamState:
-    """An upstream's row of status. `label` is its name among the services: its type."""
+    """An upstream's row of status. `label` is its name among the services: its type.
+
+    `pool`: connections total, idle and active, and calls waiting for one, where the upstream has a pool.
+    """
 
     name: str
     label: str
@@ -66,6 +69,7 @@ class UpstreamState:
     pending: int
     oldest_s: int | None
     last_error: str | None
+    pool: dict[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,14 +192,16 @@ def api_health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
     status = verdict(snapshot)
     connected = upstream.breaker == "CLOSED" and upstream.state in ("up", "paused")
     active = 1 if connected and snapshot.queue["inflight"] else 0
+    # What keeps no pool counts as one connection.
+    pool = upstream.pool or {"total": int(connected), "idle": int(connected) - active, "active": active}
     members = {
         "ok": status != DOWN,
         "status": status,
         "database": {
             "connected": connected,
-            "totalConnections": int(connected),
-            "idleConnections": int(connected) - active,
-            "activeConnections": active,
+            "totalConnections": pool["total"],
+            "idleConnections": pool["idle"],
+            "activeConnections": pool["active"],
             "waitingQueue": upstream.pending,
             "status": upstream.state,
         },

@@ -26,7 +26,7 @@ from deora.replay.lane import Lane, LaneSettings, Status
 from deora.replay.policy import Retry
 from deora.replay.puller import Puller
 from deora.replay.reads import Reads, Source
-from deora.upstream.base import Upstream
+from deora.upstream.base import Pooled, Upstream
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
@@ -192,6 +192,9 @@ class Replayer:
 
     def _report(self, name: str, status: Status) -> None:
         figures = asdict(status)
+        upstream = self._upstreams[name]
+        if isinstance(upstream, Pooled):
+            figures["pool"] = asdict(upstream.figures)
         if self._shown.get(name) != figures and self._calls.link is not None:
             self._shown[name] = figures
             self._calls.link.send(encode(Kind.EVENT, 0, pack(["upstream", name, figures])))

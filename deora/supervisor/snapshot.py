@@ -223,6 +223,7 @@ class Gauges:
                 pending=figures.get("pending", 0) + figures.get("inflight", 0),
                 oldest_s=self._oldest_s(figures) if figures else None,
                 last_error=status.get("last_error"),
+                pool=status.get("pool"),
             )
 
     def _cache(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ The contract (`tests/contracts` holds every upstream to it):
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +123,25 @@ class Names:
 
 
 Failure = Unclear | Unauthorised
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFigures:
+    """How many connections an upstream's pool has, and how many calls wait for one."""
+
+    total: int
+    idle: int
+    active: int
+    waiting: int
+
+
+@runtime_checkable
+class Pooled(Protocol):
+    """An upstream that keeps a pool of connections."""
+
+    @property
+    def figures(self) -> PoolFigures:
+        """The pool as it is now."""
 
 
 class Upstream(Protocol):

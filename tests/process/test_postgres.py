@@ -47,6 +47,8 @@ def test_two_hundred_writes_arrive_through_a_killed_server(instance: Callable[..
         write(one, 0, WRITES // 4)
         answer = one.request("PUT", "/v1/documents/bills/b1", json={"total": 3.0}, headers={"Prefer": "wait=10"})
         assert answer.json["replication"] == "done"
+        connections = one.get("/api/health")["database"]
+        assert connections["totalConnections"] == connections["idleConnections"] + connections["activeConnections"] >= 1
         write(one, WRITES // 4, WRITES // 2)
         server.stop()
         write(one, WRITES // 2, WRITES)

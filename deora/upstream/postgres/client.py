@@ -18,6 +18,7 @@ from deora.upstream.base import (
     Names,
     Outcome,
     Page,
+    PoolFigures,
     Refused,
     Unauthorised,
     Unclear,
@@ -26,7 +27,7 @@ from deora.upstream.postgres.applying import Batch, Entries, RacedError, Refused
 from deora.upstream.postgres.connecting import Connector
 from deora.upstream.postgres.dsn import place_of
 from deora.upstream.postgres.errors import INSUFFICIENT_PRIVILEGE, Kind, failure, kind_of_code
-from deora.upstream.postgres.pool import Figures, Lease, Pool
+from deora.upstream.postgres.pool import Lease, Pool
 from deora.upstream.postgres.reading import Reading, UnreadableError
 from deora.upstream.postgres.statements import (
     CREATE,
@@ -62,7 +63,7 @@ class PostgresUpstream:
         self._schema: str | None = None
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> PoolFigures:
         """The pool as it is now."""
         return self._pool.figures
 

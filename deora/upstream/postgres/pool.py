@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Generic, Protocol, TypeVar
 
 from deora.config.database import Pool as PoolSettings
+from deora.upstream.base import PoolFigures
 
 _CLOSING_S: Final = 2.0
 
@@ -43,16 +44,6 @@ class Lease(Generic[C]):
     idle_since_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """How many connections there are, and how many callers wait for one."""
-
-    total: int
-    idle: int
-    active: int
-    waiting: int
-
-
 class Pool(Generic[C]):
     """Connections to one database. Times are monotonic seconds."""
 
@@ -69,9 +60,9 @@ class Pool(Generic[C]):
         self._keeper: asyncio.Task[None] | None = None
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> PoolFigures:
         """The pool as it is now."""
-        return Figures(len(self._idle) + len(self._active), len(self._idle), len(self._active), self._waiting)
+        return PoolFigures(len(self._idle) + len(self._active), len(self._idle), len(self._active), self._waiting)
 
     @asynccontextmanager
     async def lease(self) -> AsyncIterator[Lease[C]]:

@@ -227,3 +227,9 @@ def test_a_batch_under_way_is_an_active_connection() -> None:
     assert (busy["totalConnections"], busy["activeConnections"], busy["idleConnections"]) == (1, 1, 0)
     idle = api_health(replace(WELL, queue={**QUEUE, "inflight": 0}))[1]["database"]
     assert (idle["totalConnections"], idle["activeConnections"], idle["idleConnections"]) == (1, 0, 1)
+
+
+def test_a_pool_says_its_connections_itself() -> None:
+    pooled = replace(WELL.upstreams[0], pool={"total": 5, "idle": 3, "active": 2, "waiting": 0})
+    database = api_health(replace(WELL, upstreams=[pooled]))[1]["database"]
+    assert (database["totalConnections"], database["idleConnections"], database["activeConnections"]) == (5, 3, 2)

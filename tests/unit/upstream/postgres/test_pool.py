@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from deora.config.database import Pool as Settings
-from deora.upstream.postgres.pool import Figures, Pool
+from deora.upstream.base import PoolFigures
+from deora.upstream.postgres.pool import Pool
 
 
 class Wire:
@@ -79,8 +80,8 @@ def test_a_connection_is_used_again() -> None:
         for _ in range(5):
             async with bench.pool.lease() as lease:
                 assert lease.connection is bench.made[0]
-                assert bench.pool.figures == Figures(1, 0, 1, 0)
-        assert bench.pool.figures == Figures(1, 1, 0, 0)
+                assert bench.pool.figures == PoolFigures(1, 0, 1, 0)
+        assert bench.pool.figures == PoolFigures(1, 1, 0, 0)
 
     using(Settings(min=1), scenario)
 
@@ -90,7 +91,7 @@ def test_no_more_than_max_are_made_and_others_wait() -> None:
         async with bench.pool.lease(), bench.pool.lease():
             waiting = asyncio.create_task(bench.take(1))
             await bench.settle()
-            assert bench.pool.figures == Figures(2, 0, 2, 1)
+            assert bench.pool.figures == PoolFigures(2, 0, 2, 1)
         await waiting
         assert len(bench.made) == 2
 
@@ -106,7 +107,7 @@ def test_what_idles_too_long_is_closed_down_to_min() -> None:
         bench.now_s = 30.0
         await bench.pool.tend()
         await bench.settle()
-        assert bench.pool.figures == Figures(2, 2, 0, 0)
+        assert bench.pool.figures == PoolFigures(2, 2, 0, 0)
         assert [wire.closed for wire in bench.made].count("closed") == 3
 
     using(Settings(min=2, max=20, idle_timeout_s=30), scenario)
@@ -116,7 +117,7 @@ def test_what_is_missing_to_min_is_connected() -> None:
     async def scenario(bench: Bench) -> None:
         await bench.take(1)
         await bench.pool.tend()
-        assert bench.pool.figures == Figures(3, 3, 0, 0)
+        assert bench.pool.figures == PoolFigures(3, 3, 0, 0)
 
     using(Settings(min=3), scenario)
 
@@ -181,6 +182,6 @@ def test_a_failed_connect_takes_no_room() -> None:
                 await bench.take(1)
         bench.fault = None
         await bench.take(1)
-        assert bench.pool.figures == Figures(1, 1, 0, 0)
+        assert bench.pool.figures == PoolFigures(1, 1, 0, 0)
 
     using(Settings(min=1, max=1), scenario)
