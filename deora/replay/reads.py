@@ -1,6 +1,9 @@
 """Reading through: documents that this box does not hold, or holds and is not sure of, from the first upstream that
 answers.
 
+Only the primary one, the first, is believed that a document is not there: the others have what this box wrote, and lack
+what other programs did.
+
 One read of a document is under way at a time, whoever asks: callers that come meanwhile share its answer. Readers make
 no probes: while an upstream's breaker is not CLOSED it is passed over at once, and its lane finds out when it is back.
 """
@@ -58,12 +61,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What one read showed. `ticket` tells when it began (see `Adoptions`)."""
+    """What one read showed. `ticket` tells when it began (see `Adoptions`).
+
+    `failures`: why the upstreams before this one did not answer; empty where it is the primary one.
+    """
 
     source: str
     seq: int
     ticket: int
     data: dict[str, bytes | None]
+    failures: tuple[str, ...]
 
 
 class Reads:
@@ -112,7 +119,7 @@ class Reads:
         reads: dict[int, tuple[Found, list[tuple[str, bytes | None]]]] = {}
         for path, future in futures.items():
             found = future.result()
-            reads.setdefault(found.ticket, (found, []))[1].append((path, _data(found, path)))
+            reads.setdefault(found.ticket, (found, []))[1].append((path, self._data(found, path)))
         return list(reads.values())
 
     def _gather(self, path: str) -> None:
@@ -155,9 +162,23 @@ class Reads:
             ticket = self._adoptions.begin()
             page = await source.ask(source.upstream.read_documents(self._key, paths), READ_DEADLINE_S)
             if isinstance(page, Page):
-                return Found(source.name, page.seq, ticket, {copy.path: copy.data for copy in page.copies})
+                return Found(
+                    source.name, page.seq, ticket, {copy.path: copy.data for copy in page.copies}, tuple(failures)
+                )
             failures.append(f"{source.name}: {page.message}")
         raise out_of_reach(failures, self._retry_after_s())
+
+    def _data(self, found: Found, path: str) -> bytes | None:
+        """The text of a document. Raises Problem where the read does not tell: what is there is none, or only an
+        upstream that need not have it says that it is not there."""
+        if path not in found.data:
+            raise out_of_reach([f"what {found.source} holds as {path} is no document"], 60)
+        data = found.data[path]
+        if data is None and found.failures:
+            now_s = self._clock.monotonic_s()
+            retry_after_s = max(1, math.ceil(self._sources[0].breaker.left_s(now_s)))
+            raise out_of_reach([*found.failures, f"{found.source} does not have it"], retry_after_s)
+        return data
 
     def _retry_after_s(self) -> int:
         now_s = self._clock.monotonic_s()
@@ -171,10 +192,3 @@ def out_of_reach(failures: Iterable[str], retry_after_s: int) -> Problem:
         retry_after_s,
         hint="documents that this box holds are served; repeat the request later",
     )
-
-
-def _data(found: Found, path: str) -> bytes | None:
-    """The text of a document. Raises Problem for one that upstream holds and that is none."""
-    if path not in found.data:
-        raise out_of_reach([f"what {found.source} holds as {path} is no document"], 60)
-    return found.data[path]

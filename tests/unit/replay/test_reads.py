@@ -160,9 +160,26 @@ def test_with_the_primary_out_the_secondary_answers(bench: Bench) -> None:
     assert bench.noted[:2] == [("primary", "Unclear"), ("secondary", "Page")]
 
 
+@pytest.mark.parametrize("operation", ["read", "adopt"])
+def test_that_the_secondary_lacks_a_document_does_not_say_that_there_is_none(bench: Bench, operation: str) -> None:
+    """Others write to the primary one; the secondary has this box's writes alone."""
+    bench.primary.put("a/1", b"{}")
+    bench.fail("primary", *[Unclear("no route")] * 3)
+
+    async def scenario() -> None:
+        for _ in range(4):
+            problem = await refusal(bench.reads.serve(operation, ["a/1"]))
+        assert (problem.kind, problem.retry_after_s) == ("unavailable", 60)
+        assert "primary is out; secondary does not have it" in problem.detail
+
+    bench.go(scenario())
+    assert bench.store.adopted == []
+
+
 def test_an_upstream_whose_breaker_is_open_is_not_asked(bench: Bench) -> None:
     async def scenario() -> None:
         bench.fail("primary", *[Unclear("no")] * 3)
+        bench.upstreams["secondary"].put("a/1", b"{}")
         for _ in range(10):
             await bench.reads.read(["a/1"])
         assert len(bench.primary.calls) == 3
@@ -198,10 +215,11 @@ def test_with_all_out_it_is_a_503_that_says_when_to_come_again(bench: Bench) -> 
 
 
 def test_an_upstream_that_hangs_is_given_up_after_the_deadline(bench: Bench) -> None:
+    bench.upstreams["secondary"].put("a/1", b"{}")
     bench.fail("primary", Fault.SILENT)
 
     async def scenario() -> None:
-        assert await bench.reads.read(["a/1"]) == [("a/1", None)]
+        assert await bench.reads.read(["a/1"]) == [("a/1", b"{}")]
 
     assert bench.go(scenario()) == pytest.approx(module.READ_DEADLINE_S, abs=0.1)
     assert bench.noted == [("primary", "Unclear"), ("secondary", "Page")]
@@ -211,13 +229,14 @@ def test_what_is_adopted_goes_to_the_store_with_its_upstream_and_seq(bench: Benc
     async def scenario() -> None:
         bench.primary.put("a/1", b"{}")
         await bench.reads.serve("adopt", ["a/1", "a/2"])
+        bench.upstreams["secondary"].put("a/1", b'{"from":2}')
         bench.fail("primary", Unclear("no"))
         await bench.reads.serve("adopt", ["a/1"])
 
     bench.go(scenario())
     assert bench.store.adopted == [
         ("primary", 0, [("a/1", b"{}"), ("a/2", None)]),
-        ("secondary", 0, [("a/1", None)]),
+        ("secondary", 0, [("a/1", b'{"from":2}')]),
     ]
 
 
