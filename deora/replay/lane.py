@@ -49,6 +49,9 @@ URGENT_SHARE: Final = 0.8
 # A batch that fails as transient this often while upstream's cursor can be moved is itself the trouble.
 STRIKES: Final = 10
 
+# A lane that has just started and has nothing to send looks after this whether upstream is there.
+FIRST_LOOK_S: Final = 0.5
+
 # How long refused credentials, or a cursor that is not ours, are left alone before they are looked at again.
 RECHECK_S: Final = 3.0
 
@@ -94,13 +97,17 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class LaneSettings:
-    """What the configuration says of batches, retries and checks; a call's deadline in seconds."""
+    """What the configuration says of batches, retries and checks; deadlines in seconds.
+
+    Reading the cursor is one small request: its deadline is shorter, so that an upstream that hangs is soon found out.
+    """
 
     max_writes: int = 500
     max_bytes: int = 3 * 1024 * 1024
     retry: Retry = field(default_factory=Retry)
     check_interval_s: float = 30.0
     deadline_s: float = 30.0
+    cursor_deadline_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -140,6 +147,7 @@ class Lane:
         self._random = random
         self._report = report
         self._key = CursorKey("", "", 0)
+        self._looked = False
         # None: the cursor must be read before anything is sent.
         self._coverage: Coverage | None = None
         self._successes = 16
@@ -175,12 +183,14 @@ class Lane:
             while True:
                 is_well = self.status.state == "up" and self._breaker.state is BreakerState.CLOSED
                 interval_s = self._settings.check_interval_s if is_well else RECHECK_S
+                if not self._looked:
+                    interval_s = FIRST_LOOK_S
                 done, _ = await asyncio.wait({waiting}, timeout=interval_s)
                 if done:
                     return waiting.result()
                 # Nothing to send: see whether upstream is there all the same, so that status tells the truth.
                 if self._breaker.wait_s(self._clock.monotonic_s()) == 0:
-                    cursor = await self._call(self._upstream.read_cursor(self._key))
+                    cursor = await self._read_cursor()
                     if self.status.state != "stopped" and not isinstance(cursor, Unclear | Unauthorised):
                         self._shown("up", None)
         finally:
@@ -195,15 +205,13 @@ class Lane:
             await self._sleep(min(wait_s, 1.0))
             return await self._store.paused(self.name)
         if self._coverage is None:
-            cursor = await self._call(self._upstream.read_cursor(self._key))
+            cursor = await self._read_cursor()
             if isinstance(cursor, Unclear | Unauthorised):
                 return await self._failed(batch, attempt, cursor)
             return await self._judged(batch, attempt, cursor)
         started_s = self._clock.monotonic_s()
         coverage = self._coverage.with_applied(batch.numbers)
-        outcome = await self._call(
-            self._upstream.apply(self._delivery(batch, batch.id, coverage.encode(), batch.payloads))
-        )
+        outcome = await self._apply(self._delivery(batch, batch.id, coverage.encode(), batch.payloads))
         if isinstance(outcome, Applied):
             self.status.latency_ms = (self._clock.monotonic_s() - started_s) * 1000
             self._shown("up", None)
@@ -253,7 +261,7 @@ class Lane:
         """Takes the batch's seq away from it, so that no late copy can land; then it may be split."""
         if self._given_up(batch, attempt):
             coverage = coverage.with_refused(batch.numbers[0])
-        outcome = await self._call(self._upstream.apply(self._delivery(batch, batch.fence_id, coverage.encode(), [])))
+        outcome = await self._apply(self._delivery(batch, batch.fence_id, coverage.encode(), []))
         if isinstance(outcome, Applied):
             self._shown("up", None)
             ended = await self._split(batch, attempt)
@@ -320,13 +328,20 @@ class Lane:
         await self._sleep(RECHECK_S)
         return True
 
-    async def _call(self, call: Awaitable[T]) -> T | Unclear:
+    async def _apply(self, delivery: Delivery) -> Outcome:
+        return await self._call(self._upstream.apply(delivery), self._settings.deadline_s)
+
+    async def _read_cursor(self) -> Cursor | Unclear | Unauthorised | None:
+        return await self._call(self._upstream.read_cursor(self._key), self._settings.cursor_deadline_s)
+
+    async def _call(self, call: Awaitable[T], deadline_s: float) -> T | Unclear:
         """One call upstream with a deadline, counted by the breaker and shown by the status."""
+        self._looked = True
         try:
-            async with asyncio.timeout(self._settings.deadline_s):
+            async with asyncio.timeout(deadline_s):
                 result: T | Unclear = await call
         except TimeoutError:
-            result = Unclear(f"no answer within {self._settings.deadline_s:g} s")
+            result = Unclear(f"no answer within {deadline_s:g} s")
         now_s = self._clock.monotonic_s()
         if isinstance(result, Unclear):
             self._breaker.failed(now_s)
@@ -356,7 +371,10 @@ class Lane:
         """Brings the status up to date and reports it."""
         breaker = self._breaker.state.value
         if self.status.breaker != breaker:
-            _log.warning("the breaker is %s", breaker, extra={"upstream": self.name, "error": error})
+            why = None if breaker == BreakerState.CLOSED.value else error
+            _log.warning("the breaker is %s", breaker, extra={"upstream": self.name, "error": why})
+        if state == "unauthorised" and (self.status.state, self.status.last_error) != (state, error):
+            _log.error("upstream refuses us: %s", error, extra={"upstream": self.name})
         self.status.state, self.status.last_error = state, error
         self.status.breaker, self.status.failures = breaker, self._breaker.failures
         self._report(self.name, self.status)

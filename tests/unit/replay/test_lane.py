@@ -180,8 +180,41 @@ def test_a_call_without_an_answer_ends_at_its_deadline(bench: LaneBench) -> None
     start_s = bench.clock.monotonic_s()
     go(bench, bench.drain())
     bench.check()
-    assert 60 <= bench.clock.monotonic_s() - start_s < 61
-    assert any(status.last_error == "no answer within 30 s" for _, status in bench.shown)
+    assert 40 <= bench.clock.monotonic_s() - start_s < 41
+    errors = dict.fromkeys(status.last_error for _, status in bench.shown)
+    assert list(errors) == [None, "no answer within 30 s", "no answer within 10 s"]
+
+
+def test_an_upstream_that_hangs_opens_the_breaker_within_80_s(bench: LaneBench) -> None:
+    bench.write_numbered(3, documents=1)
+    bench.upstream.faults = lambda _: Fault.SILENT
+    go(bench, bench.until(lambda: bench.status.breaker == "OPEN" if bench.shown else False, within_s=80))
+
+
+def test_an_upstream_that_is_out_from_the_start_is_shown_at_once(bench: LaneBench) -> None:
+    bench.upstream.faults = lambda _: Outage
+    go(bench, bench.until(lambda: bool(bench.shown) and bench.status.state == "down", within_s=1))
+
+
+def test_that_upstream_refuses_us_is_logged_once(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.upstream.faults = lambda _: Unauthorised("no such user")
+
+    async def scenario() -> None:
+        task = asyncio.ensure_future(bench.new_lane().run())
+        await asyncio.sleep(600)
+        task.cancel()
+
+    go(bench, scenario())
+    assert [record.getMessage() for record in caplog.records] == ["upstream refuses us: no such user"]
+
+
+def test_the_log_of_a_closed_breaker_names_no_error(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.write_numbered(1, documents=1)
+    bench.upstream.faults = by_index(dict.fromkeys(range(1, 8), Outage))
+    go(bench, bench.drain())
+    told = [(record.getMessage(), vars(record)["error"]) for record in caplog.records]
+    assert told[0] == ("the breaker is OPEN", Outage.message)
+    assert told[-1] == ("the breaker is CLOSED", None)
 
 
 @pytest.mark.parametrize("seed", range(3))
