@@ -69,9 +69,14 @@ def encryption(place: Place) -> str | ssl.SSLContext | None:
 
     asyncpg checks a certificate only against a file of roots, as old libpqs do. Where there is none, the roots of the
     operating system serve, as with libpq's `sslrootcert=system`: that is what a managed database has its name from.
+    Raises ClientConfigurationError where the URL names a file that is not there.
     """
     if place.ssl not in ("verify-ca", "verify-full"):
         return place.ssl
+    for name, file in place.tls_files.items():
+        # Neither asyncpg nor OpenSSL says which file it did not find.
+        if name != "sslpassword" and file != "system" and not Path(file).is_file():
+            raise asyncpg.ClientConfigurationError(f"{name} names {file}, which is no file")
     roots = place.tls_files.get("sslrootcert") or os.environ.get("PGSSLROOTCERT")
     if (roots and roots != "system") or (not roots and (Path.home() / ".postgresql" / "root.crt").is_file()):
         return place.ssl
