@@ -214,7 +214,7 @@ class Logger(Section):
         Spec("choice", choices=("console", "file", "journald")), "Where it goes.", default=("console", "file")
     )
     dir: str = text(
-        "The directory of `app.log`, `error.log` and `audit.log`. Relative: under the data directory.",
+        "The directory of `app.log`. Relative: under the data directory.",
         default="logs",
         rule="directory",
     )

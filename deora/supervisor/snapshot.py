@@ -209,13 +209,14 @@ class Gauges:
         for name, settings in upstreams(self._config).items():
             figures = self._figures(name)
             status = self._arbiter.upstreams.get(name, {})
-            paused = figures.get("paused", False)
+            paused, state = figures.get("paused", False), status.get("state", "unknown")
             latency_ms = status.get("latency_ms")
             yield UpstreamState(
                 name=name,
                 label=self._labels[name],
                 type=settings.type,
-                state="paused" if paused else status.get("state", "unknown"),
+                # A pause must not hide that upstream refuses us or cannot be reached.
+                state="paused" if paused and state in ("up", "unknown") else state,
                 breaker=status.get("breaker", "CLOSED"),
                 failures=status.get("failures", 0),
                 threshold=threshold,

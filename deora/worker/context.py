@@ -55,9 +55,14 @@ class Shown:
         lines = b'ETag: "%b"\r\n' % self.version.encode()
         if self.source:
             lines += b"X-Deora-Source: %b\r\n" % self.source
-        if self.confirmed_s is not None:
-            lines += b"Age: %d\r\n" % max(0, now_s - self.confirmed_s)
+        age_s = self.age_s(now_s)
+        if age_s is not None:
+            lines += b"Age: %d\r\n" % age_s
         return lines
+
+    def age_s(self, now_s: float) -> int | None:
+        """Whole seconds since upstream last confirmed it; None where that need not be shown."""
+        return max(0, int(now_s - self.confirmed_s)) if self.confirmed_s is not None else None
 
 
 Check = Callable[[Sequence[Write]], None]

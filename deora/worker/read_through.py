@@ -85,15 +85,15 @@ class ReadThrough:
         self._memory.fill(path, ticket, kept, len(shown.content), self._now_s())
         return shown
 
-    async def unheld(self, paths: list[str]) -> tuple[dict[str, bytes], list[str]]:
-        """Of documents that the store does not show: path -> JSON of those that upstream or a tier has, and the paths
-        of which neither is known now whether they exist."""
-        found: dict[str, bytes] = {}
+    async def unheld(self, paths: list[str]) -> tuple[dict[str, Shown], list[str]]:
+        """Of documents that the store does not show: by path those that upstream or a tier has, and the paths of which
+        it is not known now whether they exist."""
+        found: dict[str, Shown] = {}
         unknown: list[str] = []
         shown = await asyncio.gather(*(self.document(path) for path in paths), return_exceptions=True)
         for path, one in zip(paths, shown, strict=True):
             if isinstance(one, Shown):
-                found[path] = one.content
+                found[path] = one
             elif isinstance(one, Problem) and one.kind == "unavailable":
                 unknown.append(path)
             elif not isinstance(one, Problem) or one.kind != "document-not-found":

@@ -45,7 +45,7 @@ async def list_documents(context: Context, request: Request, argument: bytes) ->
 
 async def batch_get(context: Context, request: Request, argument: bytes) -> Reply:
     """POST of paths: the documents that exist, those that this box holds in one snapshot, and the paths of those that
-    do not; where upstream is out, the paths of those of which that is not known."""
+    do not; where upstream is out, the ages of copies in seconds, and the paths of those of which nothing is known."""
     check_parameters(request, ())
     paths = _paths(decode_json(request.json_content()))
     rows = await context.reader.rows_within(
@@ -57,10 +57,14 @@ async def batch_get(context: Context, request: Request, argument: bytes) -> Repl
         )
     found = {(path := f"{row[0]}/{row[1]}"): document_json(path, *row[2:]) for row in rows}
     fetched, unknown = await context.reads.unheld([path for path in paths if path not in found])
-    found |= fetched
+    found |= {path: shown.content for path, shown in fetched.items()}
+    now_s = context.now_s()
+    ages = {path: age_s for path, shown in fetched.items() if (age_s := shown.age_s(now_s)) is not None}
     documents = [found[path] for path in paths if path in found]
     missing = orjson.dumps([path for path in paths if path not in found and path not in unknown])
     content = b'{"documents":[%b],"missing":%b' % (b",".join(documents), missing)
+    if ages:
+        content += b',"ages":%b' % orjson.dumps(ages)
     if unknown:
         content += b',"unknown":%b' % orjson.dumps(unknown)
     return Answer(200, content + b"}")

@@ -214,6 +214,14 @@ def test_what_the_replayer_says_of_it() -> None:
     assert snapshot(bench).upstreams[0].state == "paused"
 
 
+@pytest.mark.parametrize("state", ["down", "unauthorised", "stopped"])
+def test_a_pause_hides_no_fault(state: str) -> None:
+    bench = GaugesBench()
+    bench.arbiter.upstreams["primary"] = {"state": state}
+    bench.queue(primary=upstream_figures(paused=True))
+    assert snapshot(bench).upstreams[0].state == state
+
+
 def test_an_entry_is_never_younger_than_now() -> None:
     bench = GaugesBench()
     bench.queue(running_s=5, primary=upstream_figures(pending=1, oldest_since_s=9))

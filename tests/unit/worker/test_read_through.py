@@ -368,6 +368,8 @@ def test_a_batch_reads_through_and_says_what_it_does_not_know(bench: Bench) -> N
         told = await one.ask("POST", "/v1/documents:batchGet", {"paths": [*paths, "a/4"]})
         assert [each["path"] for each in told.json["documents"]] == ["a/1", "a/2"]
         assert (told.json["missing"], told.json["unknown"]) == (["a/3"], ["a/4"])
+        assert set(told.json["ages"]) == {"a/2"}
+        assert told.json["ages"]["a/2"] >= INTERVAL_S
 
     bench(scenario)
 
