@@ -14,6 +14,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
+import msgpack
+import orjson
+
 from deora.errors import StoreError
 
 # Pages of 4 KiB in the WAL before a commit also checkpoints: 94 MiB. A page that many writes share is written to the
@@ -89,6 +92,7 @@ def migrate(db: sqlite3.Connection) -> None:
             f"the store's file has schema {version}; this DEORA knows schemas up to {latest}",
             hint="start the DEORA that wrote it, or a newer one; nothing has been changed in the file",
         )
+    add_functions(db)
     for number, sql in steps:
         if number > version:
             db.execute("BEGIN IMMEDIATE")
@@ -101,6 +105,11 @@ def migrate(db: sqlite3.Connection) -> None:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+
+def add_functions(db: sqlite3.Connection) -> None:
+    """What migrations call that SQLite does not have: `json_of_msgpack(blob)`, a packed list as JSON text."""
+    db.create_function("json_of_msgpack", 1, lambda packed: orjson.dumps(msgpack.unpackb(packed)).decode())
 
 
 def statements_of(sql: str) -> list[str]:

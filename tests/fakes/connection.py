@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 
@@ -45,6 +45,10 @@ class FaultyConnection:
         cursor = self._db.executemany(sql, rows)
         self.statements.append(sql)
         return cursor
+
+    def create_function(self, name: str, arguments: int, function: Callable[..., Any]) -> None:
+        """As sqlite3.Connection.create_function."""
+        self._db.create_function(name, arguments, function)
 
     @property
     def in_transaction(self) -> bool:

@@ -39,7 +39,6 @@ CREATE TABLE documents (
 CREATE INDEX documents_gone ON documents (id) WHERE view IS NULL;
 
 -- One row for each upstream. seq, batch_id: its cursor as last seen by us. pending counts inflight entries too.
--- joined: the youngest entry that was put into its queues or into a batch; those behind it are the tail.
 -- live_bytes: pages' share of entries pending, inflight or dead; done_bytes: of those that are kept after they are done.
 CREATE TABLE upstreams (
   id          INTEGER PRIMARY KEY,
@@ -53,13 +52,12 @@ CREATE TABLE upstreams (
   done        INTEGER NOT NULL DEFAULT 0,
   live_bytes  INTEGER NOT NULL DEFAULT 0,
   done_bytes  INTEGER NOT NULL DEFAULT 0,
-  by_priority TEXT    NOT NULL DEFAULT '{}',
-  joined      INTEGER NOT NULL DEFAULT 0
+  by_priority TEXT    NOT NULL DEFAULT '{}'
 );
 
 -- An entry: one commit, for one upstream. id is its place in the order; number counts without gaps for its upstream.
 -- state: 0 live (pending, or inflight when a batch holds it), 1 done, 2 dead.
--- heads: the queues it stands in (see heads); an integer for the common one, a JSON list for more.
+-- heads: the queues it stands in (see heads); an integer for the common one, msgpack for more.
 CREATE TABLE entries (
   id         INTEGER PRIMARY KEY,
   upstream   INTEGER NOT NULL,
@@ -78,7 +76,7 @@ CREATE TABLE entries (
 CREATE INDEX entries_live ON entries (upstream, id) WHERE state = 0;
 CREATE INDEX entries_dead ON entries (upstream, id) WHERE state = 2;
 
--- The queue of one document for one upstream, while anything waits in it; the tail has not joined yet. id = 4 * document + upstream, so that finding
+-- The queue of one document for one upstream, while anything waits in it. id = 4 * document + upstream, so that finding
 -- it needs no index. first: the entry at its head. priority: the highest of all its entries, which is how urgent its
 -- head is (priority inheritance). urgent: how many entries have that priority. shared: entries of several documents.
 CREATE TABLE heads (
@@ -112,15 +110,13 @@ CREATE TABLE dead_letters (
   PRIMARY KEY (head, entry)
 ) WITHOUT ROWID;
 
--- Batches that are claimed and not settled, in the order in which they will be sent. members: JSON list of ids.
--- joined: 0 where they were taken from the tail and stand in no queue.
+-- Batches that are claimed and not settled, in the order in which they will be sent. members: msgpack list of ids.
 CREATE TABLE batches (
   id       TEXT    PRIMARY KEY,
   upstream INTEGER NOT NULL,
   position INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
-  joined   INTEGER NOT NULL,
-  members  TEXT    NOT NULL
+  members  BLOB    NOT NULL
 ) WITHOUT ROWID;
 
 -- What became of a request that carried an Idempotency-Key: kept for 24 hours of running time.
@@ -131,9 +127,8 @@ CREATE TABLE answers (
   answer    BLOB    NOT NULL
 ) WITHOUT ROWID;
 
--- The same for the requests without one of the last groups. id: the group. answers: msgpack list of each request (the
--- supervisor's run and the request's number) and its answer, in turns.
+-- The same for a request without one: id = the supervisor's run and the request's number, kept while it may be sent again.
 CREATE TABLE requests (
-  id      INTEGER PRIMARY KEY,
-  answers BLOB NOT NULL
+  id     INTEGER PRIMARY KEY,
+  answer BLOB NOT NULL
 );

@@ -8,12 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 
+from deora.documents.writes import encode_writes
 from deora.errors import StoreError
 from deora.store import database
 from deora.store.database import migrate, migrations, open_writer, statements_of, sync_files
+from deora.store.view import Base
 from tests.fakes.connection import FaultyConnection
+from tests.fakes.store import StoreFile, set_
 
 
 def schema(db: sqlite3.Connection) -> list[tuple[str, ...]]:
@@ -127,6 +131,7 @@ def test_a_step_is_taken_once_and_keeps_the_data(tmp_path: Path, monkeypatch: py
 def whole_versions() -> list[Any]:
     """The schema of each version, from 0, the empty file."""
     db = sqlite3.connect(":memory:", isolation_level=None)
+    database.add_functions(db)
     found = [schema(db)]
     for _, sql in migrations():
         for statement in database.statements_of(sql):
@@ -164,6 +169,42 @@ def test_a_migration_that_is_cut_off_anywhere_leaves_a_whole_version(tmp_path: P
         migrate(db)
         assert schema(db) == complete
         db.close()
+
+
+def test_what_waits_in_a_file_of_the_first_schema_is_sent_by_this_program(tmp_path: Path) -> None:
+    """Queues, batches and kept answers have changed their form since: a file in use goes on where it was."""
+    path = tmp_path / "store.db"
+    old = sqlite3.connect(path, isolation_level=None)
+    for statement in statements_of(migrations()[0][1]):
+        old.execute(statement)
+    old.execute("INSERT INTO identity VALUES ('n', 'e')")
+    old.execute("UPDATE progress SET commit_no = 3, entry_id = 3")
+    figures = (0, "primary", 3, 3, '{"5": 3}')
+    old.execute("INSERT INTO upstreams (id, name, number, pending, by_priority) VALUES (?, ?, ?, ?, ?)", figures)
+    for ident, name in ((1, "x"), (2, "y")):
+        row = (ident, "a", name, "e-3", 3, 0, 0, 2, 0, 0, '{"n":1}', None)
+        old.execute("INSERT INTO documents VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+    both = msgpack.packb([4, 8])
+    for ident, heads, paths in ((1, 4, ["a/x"]), (2, both, ["a/x", "a/y"]), (3, 8, ["a/y"])):
+        payload = encode_writes([set_(path, {"n": ident}) for path in paths])
+        entry = (ident, 0, ident, 0, 5, ident, 0, 0, len(paths), 0, None, heads, payload)
+        old.execute("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", entry)
+    old.execute("INSERT INTO heads VALUES (4, 0, 1, 5, 5, 2, 2, 1), (8, 0, 2, 5, 5, 2, 2, 1)")
+    old.execute("INSERT INTO followers VALUES (4, 2, 5, 1), (8, 3, 5, 0)")
+    old.execute("INSERT INTO batches VALUES ('b', 0, 0, 0, ?)", (msgpack.packb([1]),))
+    old.execute("INSERT INTO requests VALUES (7, x'00')")
+    old.execute("PRAGMA user_version = 1")
+    old.close()
+    store = StoreFile(path)
+    store.commit(set_("a/x", {"n": 4}))
+    sent = []
+    while (batch := store.claim()) is not None:
+        sent.append(batch.numbers)
+        store.settle(batch)
+    assert sent == [[1], [2, 3, 4]]
+    assert store.rows("SELECT pending, base_state FROM documents") == [(0, Base.SAME)] * 2
+    assert store.rows("SELECT count(*) FROM heads") == [(0,)]
+    store.close()
 
 
 def test_a_migration_that_fails_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
