@@ -18,8 +18,8 @@ from deora.outbox.heads import Queues, decode_heads
 from deora.outbox.selection import Entry, Limits, select
 from deora.outbox.statements import SQL
 
-# A claim that must choose waits until the whole tail has joined, about 10 us an entry: less than a second, once, after
-# an outage in which clients wrote hundreds a second without a pause. In any other the tail joins by itself.
+# A claim that must choose waits until the whole tail has joined, about 10 us an entry: a second or two, once, after an
+# outage in which clients wrote hundreds a second without a pause. In any other the tail joins by itself.
 TAIL_AT_MOST: Final = 131_072
 # How many join within one transaction: about 10 ms.
 JOINED_AT_ONCE: Final = 1024
