@@ -60,6 +60,15 @@ def test_the_shares_hold_in_the_long_run(mode: str, share: float, size: int) -> 
     assert abs(counts["primary"] - share * counts.total()) <= 2 * RUN_AT_MOST
 
 
+@pytest.mark.parametrize(("mode", "share"), [("weighted", 0.7), ("round_robin", 0.5)])
+def test_long_turns_do_not_fall_to_one_worker(mode: str, share: float) -> None:
+    """A long turn, then short ones, over and over: what a run took ahead is made up for."""
+    turns = Turns(mode)
+    pattern = [12, 1] if mode == "round_robin" else [12, 1, 1]
+    counts = Counter(slot for _ in range(200) for size in pattern for slot in turns.turn(size))
+    assert abs(counts["primary"] - share * counts.total()) <= 2 * RUN_AT_MOST
+
+
 def test_a_worker_to_avoid_ends_the_run() -> None:
     turns = Turns()
     for _ in range(20):
