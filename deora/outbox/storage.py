@@ -185,6 +185,10 @@ class Outbox:
             join_tail(self._db, self.queues, upstream, JOINED_AT_ONCE)
         return any(upstream.tail for upstream in choosing)
 
+    def has_long_tail(self) -> bool:
+        """Whether `join_all` would take longer than a client should wait for a transaction."""
+        return any(upstream.tail > JOINED_AT_ONCE for upstream in self.upstreams.values())
+
     def is_joined(self) -> bool:
         """Whether every live entry stands in its queues."""
         return not any(upstream.tail for upstream in self.upstreams.values()) and all(

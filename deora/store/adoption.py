@@ -139,6 +139,8 @@ class Adoption:
     ) -> bool:
         """Puts a copy under what waits; False where it is to be read again."""
         waiting = document.pending + document.dead > 0
+        if waiting and self._settlements.takes_long:
+            return False
         unsettled = self._settlements.unsettled(document) if waiting else []
         merged = merge(
             document.path,

@@ -169,6 +169,11 @@ class Settlements:
                 self._documents.in_step(document)
             self.notices[document.path] = None
 
+    @property
+    def takes_long(self) -> bool:
+        """Whether `unsettled` would keep clients waiting: much has to join its queues first."""
+        return self._outbox.has_long_tail()
+
     def unsettled(self, document: Document) -> list[Unsettled]:
         """The document's live and dead entries of the primary upstream, in the order in which they count."""
         self._outbox.join_all()

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from deora.documents.versions import copy_version
+from deora.outbox import storage
 from deora.store.database import migrations, statements_of
 from deora.wire.frames import FLAG_READ_THROUGH, HEADER_BYTES, UNHELD, Decoder, Kind, unpack
 from tests.fakes.clock import ManualClock
@@ -46,6 +47,19 @@ def again(group: Group) -> list[str]:
 def version_of(store: StoreFile, path: str) -> str:
     """A document's version."""
     return str(store.column(path, "version"))
+
+
+def test_a_copy_under_a_long_tail_waits_until_it_is_shorter(store: StoreFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """To look through it would hold up every client; the copy is read again when less waits."""
+    monkeypatch.setattr(storage, "JOINED_AT_ONCE", 2)
+    for _ in range(3):
+        store.commit(update("a/1", INCREMENT, upsert=True))
+    assert again(adopt(store, 0, ("a/1", b'{"n":5}'), ("a/2", b"{}"))) == ["a/1"]
+    batch = store.claim(max_writes=1)
+    assert batch is not None
+    store.settle(batch)
+    assert again(adopt(store, 1, ("a/1", b'{"n":6}'))) == []
+    assert store.view("a/1") == {"n": 8}
 
 
 # -- what a copy does
