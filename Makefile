@@ -4,7 +4,7 @@
 #   make run ARGS='--port 8080'  passes options on to `deora start`; `make test ARGS=...` to pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench torture clean FORCE
+.PHONY: help run test check bench torture mutants clean FORCE
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 PIP_FLAGS ?= --only-binary=:all:
@@ -33,6 +33,9 @@ bench: $(STAMP) ## measure the figures, each beside its peer
 
 torture: $(STAMP) ## the tests that take minutes or hours
 	$(BIN)/python -m pytest -m torture --timeout=0 $(ARGS)
+
+mutants: $(STAMP) ## break each promise in a copy of the project: the tests must notice
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 clean: ## remove what make made; ./data and ./logs stay
 	rm -rf .venv build dist *.egg-info .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
