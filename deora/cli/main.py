@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from deora.cli import config, lifecycle, observe, project, queue, upstream
+from deora.cli import config, lifecycle, observe, project, queue, token, upstream
 from deora.cli.terminal import report
 from deora.errors import DeoraError, NotRunningError
 
@@ -71,6 +71,7 @@ for _command in (
     observe.health,
     queue.queue,
     upstream.upstream,
+    token.token,
     config.config,
     project.version,
 ):

@@ -42,7 +42,7 @@ def check_listen_address(config: Config, host: str) -> str | None:
     if not config.security.tokens:
         return (
             f'"{host}" can be reached from other machines and security.tokens is empty, so anyone on the network could '
-            "read and write everything. Add a token to security.json, or listen on 127.0.0.1"
+            "read and write everything. Add a token (`deora token add NAME --scope write`), or listen on 127.0.0.1"
         )
     security = config.security
     if security.require_https and not security.tls.cert and not security.trusted_proxies:

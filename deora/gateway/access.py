@@ -73,7 +73,7 @@ class Access:
             if hmac.compare_digest(stored, digest):
                 found = grant
         if found is _NOTHING:
-            raise Problem("unauthorized", "no such token", hint="tokens are listed by name in security.json")
+            raise Problem("unauthorized", "no such token", hint="`deora token ls` lists the names of those that are")
         if len(self._known) < 1024:
             self._known[authorization] = found
         return found
@@ -87,6 +87,6 @@ def require(scope: int, needed: Scope) -> None:
         raise Problem(
             "unauthorized",
             "this instance has tokens; send one as `Authorization: Bearer TOKEN`",
-            hint="an administrator adds tokens to security.json",
+            hint="an administrator adds one: deora token add NAME --scope write",
         )
     raise Problem("forbidden", f"this needs the scope {needed.name.lower()}; the token has {Scope(scope).name.lower()}")

@@ -85,7 +85,7 @@ def test_the_list_of_commands_is_not_cut(deora: Deora) -> None:
     listed = output[output.index("Commands:") :]
     assert "..." not in listed
     assert [line.split()[0] for line in listed.splitlines()[1:]] == (
-        ["init", "start", "stop", "restart", "status", "health", "queue", "upstream", "config", "version"]
+        ["init", "start", "stop", "restart", "status", "health", "queue", "upstream", "token", "config", "version"]
     )
 
 

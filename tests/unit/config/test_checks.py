@@ -116,5 +116,5 @@ def test_any_other_address_needs_one(host: str) -> None:
     fault = check_listen_address(Config(), host)
     assert fault is not None
     assert f'"{host}" can be reached from other machines' in fault
-    assert "Add a token to security.json" in fault
+    assert "deora token add NAME --scope write" in fault
     assert check_listen_address(Config.from_wire({"security": {"tokens": [TOKEN]}}), host) is None

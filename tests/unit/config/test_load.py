@@ -211,7 +211,7 @@ def test_loopback_rule(write: Callable[..., Path]) -> None:
     directory = write(servers={"host": "192.168.1.5"})
     problem = problems_of(directory)[0]
     assert "so anyone on the network could read and write everything" in problem
-    assert "Add a token to security.json" in problem
+    assert "deora token add NAME --scope write" in problem
     token = json.dumps([{"name": "till", "hash": HASH, "scope": "write"}])
     config = load(directory, environ={"DEORA_SECURITY__TOKENS": token}, dotenv=None)
     assert check_listen_address(config, "0.0.0.0") is None
