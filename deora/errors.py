@@ -71,6 +71,7 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "target-too-long": (414, "The request target is too long"),
     "unsupported-media-type": (415, "The body must be JSON"),
     "key-reused": (422, "The idempotency key was used for another request"),
+    "too-many-requests": (429, "Too many requests came from this address"),
     "headers-too-large": (431, "The request headers are too large"),
     "internal": (500, "DEORA failed to handle the request"),
     "worker-lost": (502, "The request ended the workers that took it"),

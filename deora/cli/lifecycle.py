@@ -171,4 +171,4 @@ def start_detached(argv: Sequence[str], data: Path, directory: Path | None = Non
     named = _pairs(argv)
     host, port = named.get("--host", loaded.servers.host), int(named.get("--port", loaded.servers.port))
     port = port or launch.listening_port(process.pid)
-    click.echo(f"started, pid {process.pid}, {launch.url(host, port)}")
+    click.echo(f"started, pid {process.pid}, {launch.url(host, port, tls=loaded.security.tls.cert is not None)}")

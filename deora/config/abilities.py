@@ -8,19 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-REFUSED: Final = (
-    "security.trusted_proxies",
-    "security.require_https",
-    "security.cors",
-    "security.tls",
-    "loadbalancer.sticky",
-)
+REFUSED: Final = ("loadbalancer.sticky",)
 IDLE: Final = (
     "servers.max_memory",
     "servers.drain_timeout_s",
     "loadbalancer.health_check",
-    "security.rate_limit",
-    "security.limits.connections_per_address",
     "security.limits.streams",
     "operations",
 )

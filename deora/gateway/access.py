@@ -55,15 +55,17 @@ class Access:
         # What a header came to, so that a till's token is hashed once and not for each request. Bounded.
         self._known: dict[bytes, Grant] = {}
 
-    def grant_of(self, authorization: bytes | None) -> Grant:
-        """What an Authorization header grants. Raises Problem (401) for one that no token matches."""
+    def known(self, authorization: bytes | None) -> Grant | None:
+        """What an Authorization header grants, where that is known already; None where `grant_of` has to look."""
         if not self._tokens:
             return _EVERYTHING
-        if authorization is None:
-            return _NOTHING
-        known = self._known.get(authorization)
-        if known is not None:
-            return known
+        return _NOTHING if authorization is None else self._known.get(authorization)
+
+    def grant_of(self, authorization: bytes | None) -> Grant:
+        """What an Authorization header grants. Raises Problem (401) for one that no token matches."""
+        known = self.known(authorization)
+        if authorization is None or known is not None:
+            return known or _NOTHING
         if authorization[: len(_PREFIX)].lower() != _PREFIX:
             raise Problem("unauthorized", "the Authorization header must be `Bearer TOKEN`")
         digest = hashlib.sha256(authorization[len(_PREFIX) :].strip()).hexdigest()

@@ -27,9 +27,9 @@ import orjson
 
 from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
+from deora.gateway.connection import Incoming
 from deora.gateway.requests import SUPERVISOR, UNHELD_HINT, Patience, Request, Worker, location, too_late, worker_lost
 from deora.gateway.runs import Runs
-from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
 from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, UNHELD, Frame, Kind, encode, pack, unpack
@@ -46,7 +46,7 @@ queue; or None where a worker is to take the request."""
 
 
 class Dispatch:
-    """The table of requests. Implements `gateway.server.Front`."""
+    """The table of requests. Implements `gateway.connection.Front`."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Dispatch:
         return b"%x-%x" % (self.run, next(self._ids))
 
     def accept(self, incoming: Incoming) -> None:
-        """See `gateway.server.Front`."""
+        """See `gateway.connection.Front`."""
         incoming.close = incoming.close or self._stopping
         number = next(self._ids)
         ident = self.run << RUN_SHIFT | number

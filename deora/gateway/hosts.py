@@ -38,14 +38,16 @@ class Names:
         # Hosts that have been found good, so that each is taken apart once. Bounded by what may be good.
         self._known: set[bytes] = set()
 
-    def check(self, host: bytes, origin: bytes | None) -> None:
-        """Raises Problem (403) for a Host that is not this box, or an Origin of elsewhere."""
+    def check_host(self, host: bytes) -> None:
+        """Raises Problem (403) for a Host that is not this box."""
         if host not in self._known:
             self._require("Host", host, _name(b"//" + host))
             if len(self._known) < KNOWN_AT_MOST:
                 self._known.add(host)
-        if origin is not None:
-            self._require("Origin", origin, _name(origin))
+
+    def check_origin(self, origin: bytes) -> None:
+        """Raises Problem (403) for a page of elsewhere."""
+        self._require("Origin", origin, _name(origin))
 
     def _require(self, header: str, value: bytes, name: str | None) -> None:
         if name not in self._names:

@@ -6,6 +6,7 @@ Transfer-Encoding, and more; what it lets through and RFC 9110 and 9112 forbid i
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import Final
 
 from deora.errors import Problem
@@ -27,18 +28,94 @@ FORWARDED: Final = frozenset(
 LISTS: Final = frozenset({b"prefer"})
 """Those of them that may stand more than once, which means the same as a list (RFC 9110, 5.3)."""
 
-METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"})
+METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+
+_ONCE: Final = {
+    b"authorization": "authorization",
+    b"x-forwarded-proto": "forwarded_proto",
+    b"access-control-request-method": "requested_method",
+}
+_MOST_DIGITS: Final = 19
 
 
-def check_target(target: bytes, limit_bytes: int) -> None:
-    """Refuses a request target that is too long or not in origin form (RFC 9112, 3.2.1)."""
+@dataclass(slots=True)
+class Head:
+    """What has come of a request's head so far. `fields` are those that a worker reads; `length` in bytes."""
+
+    target: bytes = b""
+    fields: dict[bytes, bytes] = field(default_factory=dict)
+    size_bytes: int = 0
+    hosts: int = 0
+    host: bytes = b"localhost"
+    origin: bytes | None = None
+    authorization: bytes | None = None
+    forwarded_for: bytes = b""
+    forwarded_proto: bytes | None = None
+    requested_method: bytes | None = None
+    expects: bool = False
+    is_chunked: bool = False
+    length: int = 0
+
+    def add(self, name: bytes, value: bytes) -> None:
+        """Takes one header field. Raises Problem for one that may not stand here, or not twice."""
+        self.size_bytes += len(name) + len(value) + 4
+        name = name.lower()
+        if name in FORWARDED:
+            add_field(self.fields, name, value)
+        elif name == b"host":
+            self.hosts += 1
+            self.host = value
+        elif name == b"origin":
+            self.origin = value
+        elif name in _ONCE:
+            if getattr(self, _ONCE[name]) is not None:
+                raise _twice(name)
+            setattr(self, _ONCE[name], value)
+        elif name == b"x-forwarded-for":
+            # A list: each proxy may have added a line of its own.
+            self.forwarded_for = b"%b, %b" % (self.forwarded_for, value) if self.forwarded_for else value
+        else:
+            self._add_framing(name, value)
+
+    def _add_framing(self, name: bytes, value: bytes) -> None:
+        if name == b"expect":
+            if value.lower() != b"100-continue":
+                raise Problem("bad-request", "only `Expect: 100-continue` is known")
+            self.expects = True
+        elif name == b"content-length":
+            # The parser has seen to it that it is a number; one of more digits than any limit needs no arithmetic.
+            self.length = int(value[:_MOST_DIGITS]) if len(value) <= _MOST_DIGITS else 10**_MOST_DIGITS
+        elif name == b"transfer-encoding":
+            if value.lower() != b"chunked":
+                raise Problem("bad-request", "the only transfer coding allowed is `chunked`")
+            self.is_chunked = True
+
+
+def check_target_length(target: bytes, limit_bytes: int) -> None:
+    """Refuses a request target that is too long."""
     if len(target) > limit_bytes:
         raise Problem(
             "target-too-long",
             f"the request target has {len(target)} bytes; {limit_bytes} are allowed",
             hint="POST /v1/documents:batchGet takes many paths in its body",
         )
-    if not target.startswith(b"/") or b"#" in target:
+
+
+def settle_target(head: Head, method: bytes) -> None:
+    """Brings the target into origin form (RFC 9112, 3.2), or refuses it.
+
+    An absolute form names the host, which then counts in place of the Host header. OPTIONS may ask of `*`.
+    """
+    scheme = head.target[:8].lower()
+    start = 7 if scheme.startswith(b"http://") else 8 if scheme == b"https://" else 0
+    if start:
+        slash = head.target.find(b"/", start)
+        query = head.target.find(b"?", start)
+        end = min((place for place in (slash, query) if place >= 0), default=len(head.target))
+        head.host = head.target[start:end]
+        path = head.target[end:]
+        head.target = path if path.startswith(b"/") else b"/" + path
+    if (not head.target.startswith(b"/") or b"#" in head.target) and (head.target, method) != (b"*", b"OPTIONS"):
         raise Problem("bad-request", "the request target must be a path, such as /v1/documents/orders/o1")
 
 
@@ -62,7 +139,11 @@ def add_field(fields: dict[bytes, bytes], name: bytes, value: bytes) -> None:
     elif name in LISTS:
         fields[name] += b", " + value
     else:
-        raise Problem("bad-request", f"the header {name.decode()} stands in the request more than once")
+        raise _twice(name)
+
+
+def _twice(name: bytes) -> Problem:
+    return Problem("bad-request", f"the header {name.decode()} stands in the request more than once")
 
 
 def check_request_id(value: bytes) -> bool:

@@ -39,7 +39,7 @@ def check_abilities(config: Config) -> None:
     if refused:
         raise StartError(
             f"DEORA {__version__} does not have {', '.join(refused)} yet",
-            hint="leave it at its default; a proxy in front can do TLS, CORS and host checks",
+            hint="leave it at its default",
         )
 
 

@@ -10,7 +10,7 @@ import orjson
 
 from deora.errors import Problem
 from deora.gateway.access import Scope, require
-from deora.gateway.server import Incoming
+from deora.gateway.connection import Incoming
 from deora.observe import health, prometheus
 from deora.observe.metrics import Metrics
 from deora.supervisor.snapshot import Gauges
@@ -46,6 +46,8 @@ class Control:
 
     def answer(self, request: Incoming) -> Reply | bytes | None:
         """See `gateway.dispatch.Local`. Raises Problem."""
+        if request.method == b"OPTIONS":
+            return 200, JSON, b""
         if request.target.startswith(_DOCUMENTS):
             return None
         path = request.target.partition(b"?")[0]

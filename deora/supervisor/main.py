@@ -7,8 +7,10 @@ import contextlib
 import logging
 import signal
 import socket
+import ssl
 import sys
 import time
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -19,10 +21,15 @@ from deora.config.schema import Config
 from deora.errors import StartError
 from deora.gateway.access import Access
 from deora.gateway.balancer import MODES
+from deora.gateway.clients import Proxies
 from deora.gateway.dispatch import Dispatch
+from deora.gateway.door import Door
 from deora.gateway.hosts import Names, own_names
+from deora.gateway.limits import Budget, Limits
+from deora.gateway.origins import Origins
 from deora.gateway.requests import Patience
-from deora.gateway.server import Limits, Server
+from deora.gateway.server import Server
+from deora.gateway.tls import server_context
 from deora.observe.logs import configure
 from deora.observe.metrics import Metrics
 from deora.supervisor.abilities import check_abilities, idle_settings
@@ -64,11 +71,11 @@ class Supervisor:
         self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, time.monotonic())
         self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready)
         limits = _limits(config)
-        access = Access(config.security.tokens)
-        names = Names(config.security.allowed_hosts or {listener.getsockname()[0], *own_names()})
-        self._clients = Server(self._dispatch, limits, access, self._dispatch.next_request_id, names=names)
+        self._tls = _tls(config, options.data)
+        door = _door(config, listener.getsockname()[0])
+        self._clients = Server(self._dispatch, limits, door, self._dispatch.next_request_id)
         # Whoever may open the control socket owns the instance: no token is asked for there.
-        self._operators = Server(self._dispatch, limits, Access([]), self._dispatch.next_request_id)
+        self._operators = Server(self._dispatch, limits, Door(), self._dispatch.next_request_id)
 
     async def serve(self) -> None:
         """Serves until a signal asks it to stop. Raises StartError where it cannot start its children."""
@@ -78,7 +85,10 @@ class Supervisor:
         # A SIGHUP asks for a reload, which this version cannot do; it must not take the venue down.
         loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: this version cannot reload; use `deora restart`")
         control = await loop.create_unix_server(self._operators, sock=self._control_socket)
-        clients = await loop.create_server(self._clients, sock=self._listener)
+        handshake_s = self._clients.limits.head_timeout_s if self._tls is not None else None
+        clients = await loop.create_server(
+            self._clients, sock=self._listener, ssl=self._tls, ssl_handshake_timeout=handshake_s
+        )
         sweeping = asyncio.create_task(self._sweep())
         starting = asyncio.create_task(self._start())
         try:
@@ -108,7 +118,8 @@ class Supervisor:
             await self._arbiter.changed.wait()
         host, port = self._listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        _log.info("ready on http://%s:%d", shown, port, extra={"version": __version__})
+        scheme = "http" if self._tls is None else "https"
+        _log.info("ready on %s://%s:%d", scheme, shown, port, extra={"version": __version__})
 
     async def _finish(self, deadline_s: float) -> None:
         """Lets what was accepted be answered, then ends the connections."""
@@ -138,7 +149,31 @@ class Supervisor:
 
 def _limits(config: Config) -> Limits:
     limits = config.security.limits
-    return Limits(limits.body, limits.headers, limits.target, limits.header_timeout_s)
+    return Limits(
+        limits.body,
+        limits.headers,
+        limits.target,
+        limits.header_timeout_s,
+        connections=limits.connections_per_address,
+    )
+
+
+def _door(config: Config, address: str) -> Door:
+    security = config.security
+    rate = security.rate_limit
+    return Door(
+        Access(security.tokens),
+        Names(security.allowed_hosts or {address, *own_names()}),
+        Origins(security.cors.origins),
+        Proxies(security.trusted_proxies),
+        Budget(rate.requests, rate.window_s) if rate.requests else None,
+        security.require_https,
+    )
+
+
+def _tls(config: Config, data: Path) -> ssl.SSLContext | None:
+    tls = config.security.tls
+    return server_context(data / tls.cert, data / tls.key) if tls.cert and tls.key else None
 
 
 def run(options: StartOptions) -> int:

@@ -12,10 +12,12 @@ from deora.errors import Problem
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
 
+# An answer is data: no browser is to guess that it is a page or a script (WHATWG Fetch, nosniff).
 _STATUS_LINES: Final = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\nContent-Type: ".encode() for status in HTTPStatus
+    status.value: b"HTTP/1.1 %d %b\r\nX-Content-Type-Options: nosniff\r\nContent-Type: "
+    % (status.value, status.phrase.encode())
+    for status in HTTPStatus
 }
-_STATUS_LINES[507] = b"HTTP/1.1 507 Insufficient Storage\r\nContent-Type: "
 
 
 def answer(

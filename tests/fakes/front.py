@@ -9,8 +9,11 @@ from contextlib import suppress
 from typing import Self
 
 from deora.gateway.access import Access, Token
+from deora.gateway.connection import Incoming
+from deora.gateway.door import Door
 from deora.gateway.hosts import Names
-from deora.gateway.server import Incoming, Limits, Server
+from deora.gateway.limits import Limits
+from deora.gateway.server import Server
 from deora.wire.answers import answer
 
 LIMITS = Limits(body_bytes=4 * 1024 * 1024, head_bytes=16 * 1024, target_bytes=8 * 1024, head_timeout_s=10)
@@ -25,7 +28,7 @@ class Front:
         self.at_once = at_once
 
     def accept(self, request: Incoming) -> None:
-        """See `gateway.server.Front`."""
+        """See `gateway.connection.Front`."""
         self.accepted.append(request)
         self.unanswered.append(request)
         if self.at_once:
@@ -41,10 +44,15 @@ class Front:
 
 
 def make_server(
-    front: Front, limits: Limits = LIMITS, tokens: Sequence[Token] = (), names: Names | None = None
+    front: Front,
+    limits: Limits = LIMITS,
+    tokens: Sequence[Token] = (),
+    names: Names | None = None,
+    door: Door | None = None,
 ) -> Server:
     """A server in front of `front`, on the clock of the loop."""
-    return Server(front, limits, Access(tokens), lambda: b"refused", asyncio.get_running_loop().time, names)
+    checks = door or Door(Access(tokens), names)
+    return Server(front, limits, checks, lambda: b"refused", asyncio.get_running_loop().time)
 
 
 class Client:
@@ -59,6 +67,19 @@ class Client:
     async def connect(cls, server: Server) -> Self:
         """Connects, and waits until the server has noticed."""
         ours, theirs = socket.socketpair()
+        return await cls.over(server, ours, theirs)
+
+    @classmethod
+    async def connect_by_tcp(cls, server: Server) -> Self:
+        """The same over TCP, so that the client has an address: 127.0.0.1."""
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = socket.create_connection(listener.getsockname())
+            theirs, _ = listener.accept()
+        return await cls.over(server, ours, theirs)
+
+    @classmethod
+    async def over(cls, server: Server, ours: socket.socket, theirs: socket.socket) -> Self:
+        """A connection whose two ends are made already."""
         ours.setblocking(False)
         await asyncio.get_running_loop().connect_accepted_socket(server, theirs)
         return cls(server, ours)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deora.gateway.access import Scope
-from deora.gateway.server import Connection, Incoming
+from deora.gateway.connection import Connection, Incoming
 from deora.wire.frames import Decoder, Frame, Kind
 from deora.wire.link import Link
 

@@ -10,9 +10,9 @@ import pytest
 from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.gateway.balancer import Failover, RoundRobin, Server, Weighted
+from deora.gateway.connection import Incoming
 from deora.gateway.dispatch import RUN_SHIFT, Dispatch
 from deora.gateway.requests import Patience, Worker
-from deora.gateway.server import Incoming
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer
 from deora.wire.frames import (

@@ -5,40 +5,63 @@ from __future__ import annotations
 import pytest
 
 from deora.errors import Problem
-from deora.gateway.http import FORWARDED, LISTS, METHODS, add_field, check_request_id, check_target, check_version
-
-
-@pytest.mark.parametrize(
-    "target",
-    [b"/", b"/v1/documents/orders/o1", b"/v1/documents/orders?where=a:eq:1&limit=2", b"/%23", b"/" + b"a" * 99, b"//"],
+from deora.gateway.http import (
+    FORWARDED,
+    LISTS,
+    METHODS,
+    Head,
+    add_field,
+    check_request_id,
+    check_target_length,
+    check_version,
+    settle_target,
 )
-def test_a_path_is_a_target(target: bytes) -> None:
-    check_target(target, 100)
 
 
 @pytest.mark.parametrize(
-    ("target", "kind", "status"),
+    ("target", "method", "path", "host"),
     [
-        (b"", "bad-request", 400),
-        (b"*", "bad-request", 400),
-        (b"v1/documents", "bad-request", 400),
-        (b"http://venue/v1/documents/orders", "bad-request", 400),
-        (b"venue:443", "bad-request", 400),
-        (b"/v1/documents/orders#o1", "bad-request", 400),
-        (b"/" + b"a" * 100, "target-too-long", 414),
-        # Too long comes first: nothing else of it is looked at.
-        (b"#" * 101, "target-too-long", 414),
+        (b"/", b"GET", b"/", b"here"),
+        (b"/v1/documents/orders?where=a:eq:1&limit=2", b"GET", b"/v1/documents/orders?where=a:eq:1&limit=2", b"here"),
+        (b"/%23", b"GET", b"/%23", b"here"),
+        (b"//", b"GET", b"//", b"here"),
+        (b"*", b"OPTIONS", b"*", b"here"),
+        (b"http://venue/v1/documents/o", b"GET", b"/v1/documents/o", b"venue"),
+        (b"HTTPS://venue:3000/a?b=/c", b"GET", b"/a?b=/c", b"venue:3000"),
+        (b"http://venue", b"GET", b"/", b"venue"),
+        (b"http://venue?a=1", b"GET", b"/?a=1", b"venue"),
+        (b"http:///a", b"GET", b"/a", b""),
     ],
 )
-def test_anything_else_is_not(target: bytes, kind: str, status: int) -> None:
+def test_a_target_in_origin_form(target: bytes, method: bytes, path: bytes, host: bytes) -> None:
+    head = Head(target=target, host=b"here")
+    settle_target(head, method)
+    assert (head.target, head.host) == (path, host)
+
+
+@pytest.mark.parametrize(
+    ("target", "method"),
+    [
+        (b"", b"GET"),
+        (b"*", b"GET"),
+        (b"v1/documents", b"GET"),
+        (b"ftp://venue/a", b"GET"),
+        (b"venue:443", b"CONNECT"),
+        (b"/v1/documents/orders#o1", b"GET"),
+        (b"http://venue/a#b", b"GET"),
+    ],
+)
+def test_anything_else_is_refused(target: bytes, method: bytes) -> None:
     with pytest.raises(Problem) as refused:
-        check_target(target, 100)
-    assert (refused.value.kind, refused.value.status) == (kind, status)
+        settle_target(Head(target=target), method)
+    assert (refused.value.kind, refused.value.status) == ("bad-request", 400)
 
 
 def test_the_refusal_of_a_long_target_says_both_lengths_and_what_to_do() -> None:
     with pytest.raises(Problem) as refused:
-        check_target(b"/" + b"a" * 8192, 8192)
+        check_target_length(b"/" + b"a" * 8192, 8192)
+    assert refused.value.status == 414
+    check_target_length(b"/" + b"a" * 8191, 8192)
     assert "8193" in refused.value.detail
     assert "8192" in refused.value.detail
     assert "batchGet" in (refused.value.hint or "")
@@ -98,7 +121,7 @@ def test_lists_are_among_the_forwarded() -> None:
 
 
 def test_methods() -> None:
-    assert {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE"} == METHODS
+    assert {b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"} == METHODS
 
 
 @pytest.mark.parametrize(
@@ -117,3 +140,35 @@ def test_methods() -> None:
 )
 def test_request_ids_are_visible_ascii(value: bytes, is_usable: bool) -> None:
     assert check_request_id(value) is is_usable
+
+
+def test_a_head_keeps_what_a_worker_reads_and_counts_all_of_it() -> None:
+    head = Head()
+    for name, value in [
+        (b"Host", b"venue"),
+        (b"If-Match", b'"v"'),
+        (b"X-Unknown", b"1"),
+        (b"X-Forwarded-For", b"a"),
+        (b"X-Forwarded-For", b"b"),
+        (b"Content-Length", b"12"),
+    ]:
+        head.add(name, value)
+    assert head.fields == {b"if-match": b'"v"'}
+    assert (head.host, head.hosts, head.forwarded_for, head.length) == (b"venue", 1, b"a, b", 12)
+    assert head.size_bytes == sum(len(line) for line in (b"Host: venue\r\n", b'If-Match: "v"\r\n')) + len(
+        b"X-Unknown: 1\r\nX-Forwarded-For: a\r\nX-Forwarded-For: b\r\nContent-Length: 12\r\n"
+    )
+
+
+@pytest.mark.parametrize("name", [b"Authorization", b"X-Forwarded-Proto", b"Access-Control-Request-Method"])
+def test_what_may_stand_once(name: bytes) -> None:
+    head = Head()
+    head.add(name, b"a")
+    with pytest.raises(Problem, match="more than once"):
+        head.add(name, b"a")
+
+
+def test_a_length_of_more_digits_than_any_limit() -> None:
+    head = Head()
+    head.add(b"Content-Length", b"9" * 5000)
+    assert head.length == 10**19

@@ -32,7 +32,6 @@ def test_every_mode_of_the_balancer_can(mode: str) -> None:
     [
         ({"loadbalancer": {"mode": "least_conn"}}, "least_conn"),
         ({"loadbalancer": {"sticky": "cookie"}}, "loadbalancer.sticky"),
-        ({"security": {"cors": {"origins": ["https://venue.example"]}}}, "security.cors"),
     ],
 )
 def test_what_protects_or_says_where_data_goes_is_not_ignored(sections: dict[str, Any], named: str) -> None:
@@ -60,13 +59,6 @@ def test_an_upstream_needs_its_packages(
     with pytest.raises(StartError, match=rf"secondary is of type '{kind}', which needs {package}$") as refused:
         check_abilities(settings)
     assert refused.value.hint == f"install it: pip install 'deora[{kind}]'"
-
-
-def test_everything_that_is_refused_is_named_at_once() -> None:
-    with pytest.raises(StartError) as refused:
-        check_abilities(config(security={"require_https": True}, loadbalancer={"sticky": "cookie"}))
-    assert "security.require_https" in refused.value.message
-    assert "loadbalancer.sticky" in refused.value.message
 
 
 def test_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:

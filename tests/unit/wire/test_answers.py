@@ -11,7 +11,8 @@ from deora.wire.answers import answer, problem_answer
 
 def test_an_answer() -> None:
     assert answer(200, b"{}", server=b"primary", request_id=b"r-1", headers=b'ETag: "v"\r\n') == (
-        b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nX-Deora-Server: primary\r\n"
+        b"HTTP/1.1 200 OK\r\nX-Content-Type-Options: nosniff\r\nContent-Type: application/json\r\nContent-Length: 2\r\n"
+        b"X-Deora-Server: primary\r\n"
         b'X-Request-Id: r-1\r\nETag: "v"\r\n\r\n{}'
     )
 
@@ -64,7 +65,8 @@ def test_a_refusal_byte_for_byte() -> None:
         close=True,
     )
     assert made == (
-        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/problem+json\r\nContent-Length: 160\r\n"
+        b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\n"
+        b"Content-Type: application/problem+json\r\nContent-Length: 160\r\n"
         b"X-Deora-Server: supervisor\r\nX-Request-Id: r-9\r\nVary: Origin\r\nRetry-After: 2\r\nConnection: close\r\n"
         b'\r\n{"type":"urn:deora:problem:unavailable","title":"The service cannot answer now","status":503,'
         b'"detail":"the store is not up","hint":"try again","slot":"primary"}'

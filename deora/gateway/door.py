@@ -1,0 +1,97 @@
+"""The door: what a request must pass before anybody works on it.
+
+In this order: its Host and Origin, HTTPS where it is required, the rate of its address, its token. Whoever comes by the
+control socket owns the instance and passes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from deora.errors import Problem
+from deora.gateway.access import Access, Grant
+from deora.gateway.clients import Proxies, is_loopback
+from deora.gateway.hosts import Names
+from deora.gateway.http import Head
+from deora.gateway.limits import Budget
+from deora.gateway.origins import Origins
+
+# A wrong token is tried by hand a few times, and by a machine without end.
+WRONG_TOKENS: Final = 10
+WRONG_TOKENS_WINDOW_S: Final = 60.0
+_HSTS: Final = b"Strict-Transport-Security: max-age=31536000\r\n"
+
+
+class Peer(NamedTuple):
+    """The other end of a connection. `address` is empty on a Unix socket."""
+
+    address: str
+    is_loopback: bool
+    is_tls: bool
+
+
+CONTROL_SOCKET: Final = Peer("", is_loopback=True, is_tls=False)
+
+
+@dataclass(slots=True)
+class Door:
+    """Who may pass. The defaults let everybody in, which is right for the control socket alone."""
+
+    access: Access = field(default_factory=lambda: Access([]))
+    names: Names | None = None
+    origins: Origins = field(default_factory=Origins)
+    proxies: Proxies = field(default_factory=lambda: Proxies([]))
+    requests: Budget | None = None
+    require_https: bool = False
+    now_s: Callable[[], float] = time.monotonic
+    _wrong_tokens: Budget = field(default_factory=lambda: Budget(WRONG_TOKENS, WRONG_TOKENS_WINDOW_S))
+
+    def check(self, head: Head, peer: Peer) -> Grant:
+        """What the request may do. Raises Problem where it may not even ask."""
+        if self.names is not None:
+            self.names.check_host(head.host)
+            if head.origin is not None and not self.origins.allows(head.origin):
+                self.names.check_origin(head.origin)
+        client, is_local = peer.address, peer.is_loopback
+        if head.forwarded_for and self.proxies.trusts(client):
+            client = self.proxies.client_of(client, head.forwarded_for)
+            is_local = is_loopback(client)
+        if self.require_https and not is_local:
+            self._check_https(head, peer)
+        if self.requests is not None and not is_local:
+            wait_s = self.requests.spend(client, self.now_s())
+            if wait_s:
+                raise _too_many("too many requests came from this address", wait_s)
+        return self._grant(head.authorization, client)
+
+    def lines(self, head: Head, peer: Peer) -> bytes:
+        """Header lines that the answer gets for where the request came from."""
+        preflight = head.requested_method is not None
+        lines = self.origins.lines(head.origin, preflight=preflight)
+        return lines + _HSTS if peer.is_tls else lines
+
+    def _check_https(self, head: Head, peer: Peer) -> None:
+        forwarded = head.forwarded_proto == b"https" and self.proxies.trusts(peer.address)
+        if not peer.is_tls and not forwarded:
+            raise Problem("forbidden", "this instance takes requests by HTTPS only", hint="use an https:// address")
+
+    def _grant(self, authorization: bytes | None, client: str) -> Grant:
+        known = self.access.known(authorization)
+        if known is not None:
+            return known
+        # A token that has been right before passes; the others of this address wait, the right one among them.
+        wait_s = self._wrong_tokens.exhausted(client, self.now_s())
+        if wait_s:
+            raise _too_many("too many wrong tokens came from this address", wait_s)
+        try:
+            return self.access.grant_of(authorization)
+        except Problem:
+            self._wrong_tokens.spend(client, self.now_s())
+            raise
+
+
+def _too_many(detail: str, wait_s: int) -> Problem:
+    return Problem("too-many-requests", detail, hint=f"wait {wait_s} s, then go on", retry_after_s=wait_s)
