@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from deora.config.abilities import IDLE, REFUSED
+from deora.config.abilities import IDLE
 from deora.config.fields import REQUIRED
 from deora.config.named import NAMED
 from deora.config.reading import allowed
@@ -34,8 +34,8 @@ the key, what was found and what is allowed. Of a secret nothing is shown, in fa
 _NOT_YET: Final = """\
 ## Not in this version
 
-Some keys are there for what is to come. Changing one of these refuses to start: {refused}. So does the mode
-`least_conn`. These have no effect yet, whatever their value, and the log names those that were changed: {idle}.
+Some keys are there for what is to come. These have no effect yet, whatever their value, and the log names those that
+were changed: {idle}.
 """
 
 _SOURCES: Final = """\
@@ -106,7 +106,7 @@ _SECRETS: Final = {"": "", "password": " Its password is secret.", "value": " Se
 
 def document() -> str:
     """The whole page."""
-    not_yet = _NOT_YET.format(refused=_listed(REFUSED), idle=_listed(IDLE))
+    not_yet = _NOT_YET.format(idle=_listed(IDLE))
     parts = [_INTRODUCTION, not_yet, _SOURCES + "\n".join(_named_rows()) + "\n"]
     parts += [_file_part(name) for name in FILES]
     parts.append(_LOOPBACK)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -16,7 +17,12 @@ class Server:
 
 
 class Balancer(Protocol):
-    """A way to spread requests. It is told which servers are up and asked for one at a time."""
+    """A way to spread requests. It is told which servers are up and asked for one at a time.
+
+    `in_runs`: whether a turn's requests may go to one server, which later picks make up for.
+    """
+
+    in_runs: bool
 
     def update(self, servers: list[Server]) -> None:
         """These servers are up now."""
@@ -34,6 +40,8 @@ class Weighted:
 
     The pattern repeats after sum/gcd picks at most, so it is worked out once for each set of servers.
     """
+
+    in_runs = True
 
     def __init__(self) -> None:
         self._pattern: list[str] = []
@@ -80,6 +88,8 @@ class RoundRobin(Weighted):
 class Failover:
     """All requests to the server of the best priority that is up; the next one only while it is not."""
 
+    in_runs = True
+
     def __init__(self) -> None:
         self._order: list[str] = []
 
@@ -96,6 +106,37 @@ class Failover:
 
     def stay(self, slot: str) -> None:
         """See `Balancer.stay`: there is nothing to make up for."""
+
+
+class LeastConn(Weighted):
+    """To the server with the fewest requests at work for its weight; among equals in turns, by weight.
+
+    `load` tells how many requests a slot has; whoever keeps them sets it.
+    """
+
+    in_runs = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.load: Callable[[str], int] = lambda _: 0
+        self._servers: list[Server] = []
+
+    def update(self, servers: list[Server]) -> None:
+        """See `Balancer.update`."""
+        super().update(servers)
+        self._servers = [server for server in servers if server.weight > 0] or list(servers)
+
+    def pick(self, avoid: str | None = None) -> str | None:
+        """See `Balancer.pick`."""
+        candidates = [server for server in self._servers if server.slot != avoid] or self._servers
+        if not candidates:
+            return None
+        loads = {server.slot: self.load(server.slot) / max(server.weight, 1) for server in candidates}
+        least = min(loads.values())
+        while True:
+            slot = super().pick()
+            if slot is not None and loads.get(slot) == least:
+                return slot
 
 
 def smooth_pattern(servers: list[Server]) -> list[str]:
@@ -117,9 +158,10 @@ def smooth_pattern(servers: list[Server]) -> list[str]:
     return pattern
 
 
-MODES: dict[str, type[Weighted] | type[RoundRobin] | type[Failover]] = {
+MODES: dict[str, type[Weighted] | type[RoundRobin] | type[Failover] | type[LeastConn]] = {
     "weighted": Weighted,
     "round_robin": RoundRobin,
     "failover": Failover,
+    "least_conn": LeastConn,
 }
-"""The modes of loadbalancer.json that this DEORA has."""
+"""The modes of loadbalancer.json."""

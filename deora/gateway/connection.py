@@ -38,8 +38,11 @@ CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 @dataclass(slots=True)
 class Incoming:
-    """A whole request. `fields` holds the forwarded header fields, `scope` what its token allows; `lines` are header
-    lines that its answer gets on its way out."""
+    """A whole request. `fields` holds the forwarded header fields, `scope` what its token allows.
+
+    `lines` are header lines that its answer gets on its way out; `client` tells one client from another where they
+    stick to workers.
+    """
 
     connection: Connection
     method: bytes
@@ -51,6 +54,7 @@ class Incoming:
     head: bool
     problem: Problem | None = None
     lines: bytes = b""
+    client: bytes | None = None
 
 
 class Front(Protocol):
@@ -75,6 +79,9 @@ class Host(Protocol):
     def left(self, connection: Connection) -> None:
         """A connection has ended."""
 
+    def client_of(self, head: Head, peer: Peer) -> bytes | None:
+        """What tells a client from another, where clients stick to workers."""
+
 
 class Connection(asyncio.Protocol):
     """One client connection, and the callbacks of its parser."""
@@ -96,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._body_here = False
         self._in_body = False
         self._body_since_s = 0.0
-        self._lines = b""
+        self._at_work: Incoming | None = None
         self.peer = CONTROL_SOCKET
         self.since_s = 0.0
         self.on_message_begin()
@@ -243,11 +250,12 @@ class Connection(asyncio.Protocol):
         lines = door.lines(head, self.peer)
         if method == b"OPTIONS":
             lines += b"Allow: %b\r\n" % ALLOWED_METHODS
-        return Incoming(self, shown, head.target, head.fields, content, scope, close, is_head, problem, lines)
+        client = self._server.client_of(head, self.peer)
+        return Incoming(self, shown, head.target, head.fields, content, scope, close, is_head, problem, lines, client)
 
     def _take(self, request: Incoming) -> None:
         self._busy = True
-        self._lines = request.lines
+        self._at_work = request
         self._server.front.accept(request)
 
     # -- answers
@@ -257,7 +265,8 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        transport.write(_with_lines(answer, self._lines) if self._lines else answer)
+        lines = self._at_work.lines if self._at_work is not None else b""
+        transport.write(_with_lines(answer, lines) if lines else answer)
         if close or self._closing:
             self._closing = True
             if self._deaf:

@@ -30,6 +30,7 @@ from deora.gateway.balancer import Balancer, Server
 from deora.gateway.connection import Incoming
 from deora.gateway.requests import SUPERVISOR, UNHELD_HINT, Patience, Request, Worker, location, too_late, worker_lost
 from deora.gateway.runs import Runs
+from deora.gateway.sticky import Sticky
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
 from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, UNHELD, Frame, Kind, encode, pack, unpack
@@ -55,8 +56,9 @@ class Dispatch:
         metrics: Metrics,
         now_s: Callable[[], float],
         local: Local,
+        sticky: Sticky | None = None,
     ) -> None:
-        self._runs = Runs(balancer)
+        self._runs = Runs(balancer, sticky)
         self._patience = patience
         self._metrics = metrics
         self._now_s = now_s
@@ -147,13 +149,13 @@ class Dispatch:
             )
 
     def _to_worker(self, request: Request, avoid: str | None = None) -> None:
-        worker = self._runs.pick(avoid)
+        incoming = request.incoming
+        worker = self._runs.pick(avoid, incoming.client)
         if worker is None:
             self._waiting.append(request)
             return
         request.server = worker.role
         request.slot = worker.slot
-        incoming = request.incoming
         head = b"%b %b" % (incoming.method, incoming.target)
         for name, value in incoming.fields.items():
             head += b"\n%b:%b" % (name, value)
@@ -386,4 +388,7 @@ class Dispatch:
 
     def _finish(self, request: Request, status: int, answer_bytes: bytes) -> None:
         self._metrics.answered(request.slot, status, self._now_s() - request.started_s)
-        request.incoming.connection.send(answer_bytes, close=request.incoming.close)
+        incoming = request.incoming
+        if incoming.client is not None and request.slot in self._workers:
+            incoming.lines += self._runs.lines(incoming.client, request.slot)
+        incoming.connection.send(answer_bytes, close=incoming.close)

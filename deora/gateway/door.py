@@ -55,10 +55,8 @@ class Door:
             self.names.check_host(head.host)
             if head.origin is not None and not self.origins.allows(head.origin):
                 self.names.check_origin(head.origin)
-        client, is_local = peer.address, peer.is_loopback
-        if head.forwarded_for and self.proxies.trusts(client):
-            client = self.proxies.client_of(client, head.forwarded_for)
-            is_local = is_loopback(client)
+        client = self.client_of(head, peer)
+        is_local = peer.is_loopback if client == peer.address else is_loopback(client)
         if self.require_https and not is_local:
             self._check_https(head, peer)
         if self.requests is not None and not is_local:
@@ -66,6 +64,12 @@ class Door:
             if wait_s:
                 raise _too_many("too many requests came from this address", wait_s)
         return self._grant(head.authorization, client)
+
+    def client_of(self, head: Head, peer: Peer) -> str:
+        """The address of the client itself: the peer's, or what trusted proxies say."""
+        if head.forwarded_for and self.proxies.trusts(peer.address):
+            return self.proxies.client_of(peer.address, head.forwarded_for)
+        return peer.address
 
     def lines(self, head: Head, peer: Peer) -> bytes:
         """Header lines that the answer gets for where the request came from."""

@@ -52,6 +52,7 @@ class Head:
     forwarded_for: bytes = b""
     forwarded_proto: bytes | None = None
     requested_method: bytes | None = None
+    cookie: bytes = b""
     expects: bool = False
     is_chunked: bool = False
     length: int = 0
@@ -71,6 +72,8 @@ class Head:
             if getattr(self, _ONCE[name]) is not None:
                 raise _twice(name)
             setattr(self, _ONCE[name], value)
+        elif name == b"cookie":
+            self.cookie = b"%b; %b" % (self.cookie, value) if self.cookie else value
         elif name == b"x-forwarded-for":
             # A list: each proxy may have added a line of its own.
             self.forwarded_for = b"%b, %b" % (self.forwarded_for, value) if self.forwarded_for else value

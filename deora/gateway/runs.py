@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from deora.gateway.balancer import Balancer, Server
+from deora.gateway.balancer import Balancer, LeastConn, Server
 from deora.gateway.requests import Worker
+from deora.gateway.sticky import Sticky
 
 # More saves little, and on a machine with more cores requests would wait for one worker while another is idle.
 RUN_AT_MOST: Final = 16
@@ -18,19 +19,30 @@ RUN_AT_MOST: Final = 16
 class Runs:
     """The workers that are up, and which of them takes the next request."""
 
-    def __init__(self, balancer: Balancer) -> None:
+    def __init__(self, balancer: Balancer, sticky: Sticky | None = None) -> None:
         self._balancer = balancer
+        self._sticky = sticky
         self.workers: dict[str, Worker] = {}
         self._last: Worker | None = None
         self._length = 0
+        if isinstance(balancer, LeastConn):
+            balancer.load = lambda slot: len(self.workers[slot].held)
 
     def update(self, servers: list[Server]) -> None:
         """These servers are up now; `workers` has them."""
         self._last = None
         self._balancer.update(servers)
+        if self._sticky is not None:
+            self._sticky.update(servers)
 
-    def pick(self, avoid: str | None) -> Worker | None:
-        """The worker for the next request, not `avoid` where another is up; None where none is up."""
+    def pick(self, avoid: str | None, client: bytes | None = None) -> Worker | None:
+        """The worker for the next request, not `avoid` where another is up; None where none is up.
+
+        `client` tells one client from another where they are to stick to their workers.
+        """
+        if self._sticky is not None and client is not None:
+            slot = self._sticky.pick(client, avoid) or self._balancer.pick(avoid)
+            return self.workers[slot] if slot is not None else None
         last = self._last
         if last is not None and self._length < RUN_AT_MOST and avoid is None and last.link.has_unsent:
             self._length += 1
@@ -38,5 +50,11 @@ class Runs:
             return last
         slot = self._balancer.pick(avoid)
         self._length = 1
-        self._last = self.workers[slot] if slot is not None else None
-        return self._last
+        self._last = worker = self.workers[slot] if slot is not None else None
+        if not self._balancer.in_runs:
+            self._last = None
+        return worker
+
+    def lines(self, client: bytes, slot: str) -> bytes:
+        """Header lines for the answer of `slot` to this client."""
+        return self._sticky.lines(client, slot) if self._sticky is not None else b""

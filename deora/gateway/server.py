@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 
 from deora.gateway.connection import Connection, Front
-from deora.gateway.door import Door
+from deora.gateway.door import Door, Peer
+from deora.gateway.http import Head
 from deora.gateway.limits import Limits
+from deora.gateway.sticky import cookie_of
 
 
 class Server:
@@ -24,6 +26,8 @@ class Server:
         door: Door,
         next_id: Callable[[], bytes],
         now_s: Callable[[], float] = time.monotonic,
+        *,
+        sticky: str = "none",
     ) -> None:
         self.front = front
         self.limits = limits
@@ -32,6 +36,7 @@ class Server:
         self.now_s = now_s
         self.connections: set[Connection] = set()
         self._of_address: Counter[str] = Counter()
+        self._sticky = sticky
 
     def __call__(self) -> Connection:
         return Connection(self)
@@ -50,6 +55,12 @@ class Server:
         self._of_address[address] -= 1
         if not self._of_address[address]:
             del self._of_address[address]
+
+    def client_of(self, head: Head, peer: Peer) -> bytes | None:
+        """What tells a client from another: its address, or the cookie that it was given; None where none sticks."""
+        if self._sticky == "ip_hash":
+            return self.door.client_of(head, peer).encode()
+        return cookie_of(head.cookie) if self._sticky == "cookie" else None
 
     def sweep(self) -> None:
         """Ends the connections whose head, body or next request has not come in time."""

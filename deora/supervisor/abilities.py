@@ -1,45 +1,28 @@
-"""What the configuration's shape allows and this version does not do yet. Nothing is ignored in silence.
-
-What protects the venue, or says where its data goes, refuses to start: to go on without it would be worse. The rest is
-named in the log at start-up.
-"""
+"""What the configuration asks for and this installation cannot do: a missing package refuses to start, and what has no
+effect yet is named in the log."""
 
 from __future__ import annotations
 
 import importlib.util
 from typing import Final
 
-from deora import __version__
-from deora.config.abilities import IDLE, REFUSED
+from deora.config.abilities import IDLE
 from deora.config.schema import Config, upstreams
 from deora.config.sections import Section, plain
 from deora.errors import StartError
-from deora.gateway.balancer import MODES
 
 # Type of upstream -> the packages of the extra of the same name.
 _PACKAGES: Final = {"sqlite": (), "postgres": ("asyncpg",), "firestore": ("aiohttp", "google.auth")}
 
 
 def check_abilities(config: Config) -> None:
-    """Raises StartError for what this version must not pretend to do."""
+    """Raises StartError for a package that the configuration needs and that is not installed."""
     for name, upstream in upstreams(config).items():
         _check_packages(name, upstream.type, _PACKAGES[upstream.type])
     if config.cache.redis.url is not None and not _is_installed("redis"):
         raise StartError(
             "cache.json: redis.url is set, and the package redis is not installed",
             hint="pip install 'deora[redis]', or set redis.url to null",
-        )
-    mode = config.loadbalancer.mode
-    if mode not in MODES:
-        raise StartError(
-            f"loadbalancer.json: mode is {mode!r}; DEORA {__version__} has {', '.join(MODES)}",
-            hint="choose one of these",
-        )
-    refused = changed(config, REFUSED)
-    if refused:
-        raise StartError(
-            f"DEORA {__version__} does not have {', '.join(refused)} yet",
-            hint="leave it at its default",
         )
 
 

@@ -29,6 +29,7 @@ from deora.gateway.limits import Budget, Limits
 from deora.gateway.origins import Origins
 from deora.gateway.requests import Patience
 from deora.gateway.server import Server
+from deora.gateway.sticky import STICKY, Sticky
 from deora.gateway.tls import server_context
 from deora.observe.logs import configure
 from deora.observe.metrics import Metrics
@@ -66,6 +67,7 @@ class Supervisor:
             self._metrics,
             time.monotonic,
             lambda request: self._control.answer(request),
+            _sticky(config),
         )
         self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
         self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, time.monotonic())
@@ -73,7 +75,8 @@ class Supervisor:
         limits = _limits(config)
         self._tls = _tls(config, options.data)
         door = _door(config, listener.getsockname()[0])
-        self._clients = Server(self._dispatch, limits, door, self._dispatch.next_request_id)
+        sticky = config.loadbalancer.sticky
+        self._clients = Server(self._dispatch, limits, door, self._dispatch.next_request_id, sticky=sticky)
         # Whoever may open the control socket owns the instance: no token is asked for there.
         self._operators = Server(self._dispatch, limits, Door(), self._dispatch.next_request_id)
 
@@ -156,6 +159,11 @@ def _limits(config: Config) -> Limits:
         limits.header_timeout_s,
         connections=limits.connections_per_address,
     )
+
+
+def _sticky(config: Config) -> Sticky | None:
+    kind = STICKY[config.loadbalancer.sticky]
+    return kind() if kind is not None else None
 
 
 def _door(config: Config, address: str) -> Door:

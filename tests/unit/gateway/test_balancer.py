@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
 
 from deora.config.schema import LoadBalancer
-from deora.gateway.balancer import MODES, Balancer, Failover, RoundRobin, Server, Weighted, smooth_pattern
+from deora.gateway.balancer import MODES, Balancer, Failover, LeastConn, RoundRobin, Server, Weighted, smooth_pattern
 
 PRIMARY = Server("primary", 70, 1)
 SECONDARY = Server("secondary", 30, 2)
 BOTH = [PRIMARY, SECONDARY]
 
 
-def balancer(mode: type[Weighted] | type[RoundRobin] | type[Failover], servers: list[Server]) -> Balancer:
+def balancer(mode: Callable[[], Balancer], servers: list[Server]) -> Balancer:
     """A balancer that knows its servers."""
     made = mode()
     made.update(servers)
@@ -115,3 +116,45 @@ def test_every_mode_is_one_that_the_configuration_allows() -> None:
     assert "weighted" in MODES
     for mode in MODES:
         assert LoadBalancer(mode=mode).mode == mode
+
+
+class Loads(dict[str, int]):
+    """How many requests each slot has."""
+
+    def of(self, slot: str) -> int:
+        return self.get(slot, 0)
+
+
+def least_conn(servers: list[Server], loads: Loads) -> LeastConn:
+    made = LeastConn()
+    made.load = loads.of
+    made.update(servers)
+    return made
+
+
+def test_the_least_busy_is_taken() -> None:
+    loads = Loads(a=3, b=1, c=2)
+    made = least_conn([Server("a", 1, 1), Server("b", 1, 1), Server("c", 1, 1)], loads)
+    assert made.pick() == "b"
+    assert made.pick(avoid="b") == "c"
+    loads["b"] = 5
+    assert made.pick() == "c"
+
+
+def test_a_weight_is_a_share_of_what_is_at_work() -> None:
+    loads = Loads()
+    made = least_conn(BOTH, loads)
+    for _ in range(100):
+        slot = made.pick()
+        assert slot is not None
+        loads[slot] = loads.of(slot) + 1
+    assert loads["primary"] == pytest.approx(70, abs=1)
+
+
+def test_at_rest_turns_are_taken_by_weight() -> None:
+    assert Counter(picks(least_conn(BOTH, Loads()), 100)) == {"primary": 70, "secondary": 30}
+
+
+def test_equals_take_turns() -> None:
+    made = least_conn([Server("a", 1, 1), Server("b", 1, 1), Server("c", 1, 1)], Loads())
+    assert Counter(picks(made, 30)) == {"a": 10, "b": 10, "c": 10}

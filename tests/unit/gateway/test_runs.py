@@ -8,9 +8,10 @@ from itertools import groupby
 import pytest
 
 from deora.gateway.balancer import MODES, Server
-from deora.gateway.requests import Worker
+from deora.gateway.requests import Request, Worker
 from deora.gateway.runs import RUN_AT_MOST, Runs
-from tests.fakes.star import KeptLink
+from deora.gateway.sticky import ByCookie
+from tests.fakes.star import KeptLink, incoming
 
 SERVERS = [Server("primary", 70, 1), Server("secondary", 30, 2)]
 
@@ -85,3 +86,33 @@ def test_after_a_change_nobody_stays_with_a_worker_that_is_gone() -> None:
     turns.runs.workers.clear()
     turns.runs.update([])
     assert turns.runs.pick(None) is None
+
+
+def test_where_the_load_decides_it_is_asked_for_each_request() -> None:
+    turns = Turns("least_conn")
+    taken = []
+    for number in range(20):
+        worker = turns.runs.pick(None)
+        assert worker is not None
+        turns.links[worker.slot].frames.append((0, 0, 0, 0, 0, b""))
+        worker.held[number] = Request(number, incoming("GET", "/"), b"r", 0.0)
+        taken.append(worker.slot)
+    assert Counter(taken)["primary"] == pytest.approx(14, abs=1)
+
+
+def test_a_client_sticks_to_its_worker_and_others_do_not() -> None:
+    runs = Runs(MODES["round_robin"](), ByCookie())
+    for server in SERVERS:
+        runs.workers[server.slot] = Worker(server.slot, server.slot.encode(), 1, KeptLink())
+    runs.update(SERVERS)
+
+    def slot(client: bytes | None, avoid: str | None = None) -> str:
+        worker = runs.pick(avoid, client)
+        assert worker is not None
+        return worker.slot
+
+    assert {slot(b"secondary") for _ in range(10)} == {"secondary"}
+    assert slot(b"secondary", avoid="secondary") == "primary"
+    assert {slot(b"") for _ in range(2)} == {slot(None) for _ in range(2)} == {"primary", "secondary"}
+    assert runs.lines(b"", "primary") == b"Set-Cookie: SERVERID=primary; Path=/; HttpOnly; SameSite=Lax\r\n"
+    assert Runs(MODES["weighted"]()).lines(b"", "primary") == b""

@@ -1,4 +1,4 @@
-"""What this version refuses to pretend."""
+"""What this installation cannot do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import pytest
 
 from deora.config.schema import Config
 from deora.errors import StartError
-from deora.gateway.balancer import MODES
 from deora.supervisor.abilities import check_abilities, idle_settings
 
 
@@ -20,24 +19,6 @@ def config(**sections: Any) -> Config:
 def test_the_defaults_can_all_be_had() -> None:
     check_abilities(config())
     assert idle_settings(config()) == []
-
-
-@pytest.mark.parametrize("mode", MODES)
-def test_every_mode_of_the_balancer_can(mode: str) -> None:
-    check_abilities(config(loadbalancer={"mode": mode}))
-
-
-@pytest.mark.parametrize(
-    ("sections", "named"),
-    [
-        ({"loadbalancer": {"mode": "least_conn"}}, "least_conn"),
-        ({"loadbalancer": {"sticky": "cookie"}}, "loadbalancer.sticky"),
-    ],
-)
-def test_what_protects_or_says_where_data_goes_is_not_ignored(sections: dict[str, Any], named: str) -> None:
-    with pytest.raises(StartError, match=named) as refused:
-        check_abilities(config(**sections))
-    assert refused.value.hint
 
 
 @pytest.mark.parametrize(

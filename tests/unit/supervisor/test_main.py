@@ -72,9 +72,12 @@ def test_beyond_loopback_it_needs_a_token(tmp_path: Path, host: str) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_this_version_cannot_do_is_refused_before_anything_is_touched(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match="sticky"):
-        run(options(tmp_path / "data", loadbalancer={"sticky": "cookie"}))
+def test_what_cannot_be_done_here_is_refused_before_anything_is_touched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(StartError, match="the package redis is not installed"):
+        run(options(tmp_path / "data", cache={"redis": {"url": "redis://127.0.0.1:6379/0"}}))
     assert not (tmp_path / "data").exists()
 
 
