@@ -102,6 +102,8 @@ class Connection(asyncio.Protocol):
         self._ended_here = False
         self._body_here = False
         self._in_body = False
+        # What has come since the last whole head or body: the parser does not show what it skips.
+        self._pieces: list[bytes] = []
         self._body_since_s = 0.0
         self._at_work: Incoming | None = None
         self.peer = CONTROL_SOCKET
@@ -144,6 +146,7 @@ class Connection(asyncio.Protocol):
             self.since_s = self._server.now_s()
         self._ended_here = False
         self._body_here = False
+        self._pieces.append(data)
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -159,6 +162,8 @@ class Connection(asyncio.Protocol):
                 self._head_bytes += len(data)
                 if self._head_bytes > self._server.limits.head_bytes:
                     self._refuse(self._head_too_large())
+        if not self.in_head or self._ended_here:
+            self._pieces = [data] if self.in_head else []
 
     def _problem_of(self, error: httptools.HttpParserCallbackError) -> Problem:
         cause = error.__context__
@@ -183,18 +188,26 @@ class Connection(asyncio.Protocol):
         check_target_length(head.target, self._server.limits.target_bytes)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # A trailer comes too late to be checked with the head, and may be dropped (RFC 9112, 7.1.2).
         if self.in_head:
             self._head.add(name, value)
+            return
+        # A trailer comes too late to be checked with the head, and may be dropped (RFC 9112, 7.1.2).
+        self._head.size_bytes += len(name) + len(value) + 4
+        if self._head.size_bytes > self._server.limits.head_bytes:
+            raise self._head_too_large()
 
     def on_headers_complete(self) -> None:
         self.in_head = False
         head, limits = self._head, self._server.limits
         if head.size_bytes > limits.head_bytes:
             raise self._head_too_large()
-        settle_target(head, self._parser.get_method())
+        method, version = self._parser.get_method(), self._parser.get_http_version()
+        line = b"%b %b HTTP/%b\r\n" % (method, head.target, version.encode())
+        if line not in (self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)):
+            # The parser lets several spaces pass for one (RFC 9112, 3: refused, since proxies differ about it).
+            raise Problem("bad-request", "the request line must be METHOD TARGET VERSION, one space apart")
+        settle_target(head, method)
         self._check_length(head.length)
-        version = self._parser.get_http_version()
         check_version(version, head.hosts, chunked=head.is_chunked)
         if not head.is_chunked and not head.length:
             return
