@@ -35,7 +35,8 @@ PIECES = [
     b"Host: here\r\n", b"Content-Length: 5\r\n", b"Content-Length: 0\r\n", b"Content-Length: 35\r\n",
     b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n",
     b"Expect: 100-continue\r\n", b"X: y\r\n", b" folded\r\n", b"\r\n", b"\n", b"\r", b"\0", b" ", b":", b"hello",
-    b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\n", b";ext=1", b"+", b"0x5\r\n", b"GET /hidden HTTP/1.1\r\nHost: here\r\n\r\n",
+    b"5\r\nhello\r\n", b"0\r\n\r\n", b"0\r\n", b";ext=1", b"+", b"0x5\r\n",
+    b"GET /hidden HTTP/1.1\r\nHost: here\r\n\r\n",
     b"POST /b HTTP/1.1\r\nHost: here\r\nContent-Length: 5\r\n\r\nhello",
     b"POST /b HTTP/1.1\r\nHost: here\r\nTransfer-Encoding: chunked\r\n\r\n",
 ]  # fmt: skip
