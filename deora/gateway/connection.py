@@ -15,7 +15,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 import httptools
@@ -25,6 +24,7 @@ from deora.gateway.access import Scope
 from deora.gateway.clients import is_loopback
 from deora.gateway.door import CONTROL_SOCKET, Door, Peer
 from deora.gateway.http import METHODS, Head, check_request_id, check_target_length, check_version, settle_target
+from deora.gateway.incoming import Front, Incoming
 from deora.gateway.limits import Limits
 from deora.gateway.origins import ALLOWED_METHODS
 from deora.wire.answers import problem_answer
@@ -34,34 +34,6 @@ _log = logging.getLogger("deora.gateway")
 PIPELINE: Final = 16
 LINGER_S: Final = 5.0
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-@dataclass(slots=True)
-class Incoming:
-    """A whole request. `fields` holds the forwarded header fields, `scope` what its token allows.
-
-    `lines` are header lines that its answer gets on its way out; `client` tells one client from another where they
-    stick to workers.
-    """
-
-    connection: Connection
-    method: bytes
-    target: bytes
-    fields: dict[bytes, bytes]
-    content: bytes
-    scope: int
-    close: bool
-    head: bool
-    problem: Problem | None = None
-    lines: bytes = b""
-    client: bytes | None = None
-
-
-class Front(Protocol):
-    """What stands behind the connections."""
-
-    def accept(self, request: Incoming) -> None:
-        """Takes a request and sees to it that `request.connection.send` is called once."""
 
 
 class Host(Protocol):
@@ -264,7 +236,20 @@ class Connection(asyncio.Protocol):
         if method == b"OPTIONS":
             lines += b"Allow: %b\r\n" % ALLOWED_METHODS
         client = self._server.client_of(head, self.peer)
-        return Incoming(self, shown, head.target, head.fields, content, scope, close, is_head, problem, lines, client)
+        return Incoming(
+            self,
+            shown,
+            head.target,
+            head.fields,
+            content,
+            scope,
+            close,
+            is_head,
+            problem,
+            lines,
+            client,
+            head.accepts_gzip,
+        )
 
     def _take(self, request: Incoming) -> None:
         self._busy = True

@@ -27,13 +27,13 @@ import orjson
 
 from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
-from deora.gateway.connection import Incoming
+from deora.gateway.incoming import Incoming
 from deora.gateway.requests import SUPERVISOR, UNHELD_HINT, Patience, Request, Worker, location, too_late, worker_lost
 from deora.gateway.runs import Runs
 from deora.gateway.sticky import Sticky
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer, problem_answer
-from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, UNHELD, Frame, Kind, encode, pack, unpack
+from deora.wire.frames import UNHELD, Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
 
 _log = logging.getLogger("deora.gateway")
@@ -47,7 +47,7 @@ queue; or None where a worker is to take the request."""
 
 
 class Dispatch:
-    """The table of requests. Implements `gateway.connection.Front`."""
+    """The table of requests. Implements `gateway.incoming.Front`."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Dispatch:
         return b"%x-%x" % (self.run, next(self._ids))
 
     def accept(self, incoming: Incoming) -> None:
-        """See `gateway.connection.Front`."""
+        """See `gateway.incoming.Front`."""
         incoming.close = incoming.close or self._stopping
         number = next(self._ids)
         ident = self.run << RUN_SHIFT | number
@@ -159,13 +159,12 @@ class Dispatch:
         head = b"%b %b" % (incoming.method, incoming.target)
         for name, value in incoming.fields.items():
             head += b"\n%b:%b" % (name, value)
-        flags = incoming.scope | (FLAG_CLOSE if incoming.close else 0) | (FLAG_HEAD if incoming.head else 0)
         worker.link.send(
             encode(
                 Kind.REQUEST,
                 request.id,
                 head + incoming.content,
-                flags=flags,
+                flags=incoming.flags,
                 aux=len(head),
                 generation=worker.generation,
             )

@@ -53,6 +53,7 @@ class Head:
     forwarded_proto: bytes | None = None
     requested_method: bytes | None = None
     cookie: bytes = b""
+    accepts_gzip: bool = False
     expects: bool = False
     is_chunked: bool = False
     length: int = 0
@@ -74,6 +75,8 @@ class Head:
             setattr(self, _ONCE[name], value)
         elif name == b"cookie":
             self.cookie = b"%b; %b" % (self.cookie, value) if self.cookie else value
+        elif name == b"accept-encoding":
+            self.accepts_gzip = self.accepts_gzip or takes_gzip(value)
         elif name == b"x-forwarded-for":
             # A list: each proxy may have added a line of its own.
             self.forwarded_for = b"%b, %b" % (self.forwarded_for, value) if self.forwarded_for else value
@@ -147,6 +150,15 @@ def add_field(fields: dict[bytes, bytes], name: bytes, value: bytes) -> None:
 
 def _twice(name: bytes) -> Problem:
     return Problem("bad-request", f"the header {name.decode()} stands in the request more than once")
+
+
+def takes_gzip(value: bytes) -> bool:
+    """Whether an Accept-Encoding names gzip, and not to refuse it (RFC 9110, 12.5.3)."""
+    for coding in value.lower().split(b","):
+        name, _, weight = coding.partition(b";")
+        if name.strip() in (b"gzip", b"x-gzip"):
+            return weight.replace(b" ", b"").rstrip(b"0") not in (b"q=", b"q=0.", b"q=.")
+    return False
 
 
 def check_request_id(value: bytes) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from deora.errors import Problem
-from deora.gateway.connection import Incoming
+from deora.gateway.incoming import Incoming
 from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT
 from deora.wire.link import Link
 

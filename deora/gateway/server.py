@@ -6,9 +6,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from deora.gateway.connection import Connection, Front
+from deora.gateway.connection import Connection
 from deora.gateway.door import Door, Peer
 from deora.gateway.http import Head
+from deora.gateway.incoming import Front
 from deora.gateway.limits import Limits
 from deora.gateway.sticky import cookie_of
 

@@ -10,7 +10,7 @@ import orjson
 
 from deora.errors import Problem
 from deora.gateway.access import Scope, require
-from deora.gateway.connection import Incoming
+from deora.gateway.incoming import Incoming
 from deora.observe import health, prometheus
 from deora.observe.metrics import Metrics
 from deora.supervisor.snapshot import Gauges

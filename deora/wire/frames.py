@@ -82,6 +82,7 @@ FLAG_READ_THROUGH: Final = 2  # what it lacked was read from upstream
 FLAG_SCOPE_MASK: Final = 0b0000_0011  # 0 none, 1 read, 2 write, 3 admin
 FLAG_CLOSE: Final = 0b0000_0100  # the connection ends after this answer
 FLAG_HEAD: Final = 0b0000_1000  # asked by HEAD: no content in the answer
+FLAG_GZIP: Final = 0b0001_0000  # the client takes its answer gzipped
 
 
 def encode(kind: int, ident: int, body: bytes = b"", *, flags: int = 0, aux: int = 0, generation: int = 0) -> bytes:

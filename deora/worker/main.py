@@ -27,6 +27,7 @@ from deora.wire.answers import answer, problem_answer
 from deora.wire.calls import Caller
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
+from deora.worker.coding import coded
 from deora.worker.context import Answer, Check, Context, Reply, Shown
 from deora.worker.handlers import HANDLERS
 from deora.worker.read_through import ReadThrough
@@ -185,12 +186,13 @@ class Worker:
 
     def _send(self, link: Link, request: Request, reply: Reply) -> None:
         if isinstance(reply, Answer):
+            body, headers = coded(reply.content, reply.headers, as_gzip=request.gzip)
             content = answer(
                 reply.status,
-                reply.content,
+                body,
                 server=self._server,
                 request_id=request.request_id,
-                headers=reply.headers,
+                headers=headers,
                 close=request.close,
                 head=request.head,
             )

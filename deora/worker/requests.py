@@ -8,6 +8,7 @@ from typing import Final
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from deora.errors import Problem
+from deora.wire.frames import FLAG_CLOSE, FLAG_GZIP, FLAG_HEAD, FLAG_SCOPE_MASK
 
 _MAX_KEY: Final = 255
 MAX_WAIT_S: Final = 30
@@ -28,6 +29,7 @@ class Request:
     close: bool
     head: bool
     seed: bytes
+    gzip: bool = False
 
     @property
     def request_id(self) -> bytes:
@@ -152,10 +154,11 @@ def parse(ident: int, flags: int, head_bytes: int, body: bytes, run: bytes) -> R
         query,
         fields,
         body[head_bytes:],
-        flags & 3,
-        bool(flags & 4),
-        bool(flags & 8),
+        flags & FLAG_SCOPE_MASK,
+        bool(flags & FLAG_CLOSE),
+        bool(flags & FLAG_HEAD),
         run + ident.to_bytes(8, "big"),
+        bool(flags & FLAG_GZIP),
     )
 
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from typing import Self
 
 from deora.gateway.access import Access, Token
-from deora.gateway.connection import Incoming
 from deora.gateway.door import Door
 from deora.gateway.hosts import Names
+from deora.gateway.incoming import Incoming
 from deora.gateway.limits import Limits
 from deora.gateway.server import Server
 from deora.wire.answers import answer
@@ -28,7 +28,7 @@ class Front:
         self.at_once = at_once
 
     def accept(self, request: Incoming) -> None:
-        """See `gateway.connection.Front`."""
+        """See `gateway.incoming.Front`."""
         self.accepted.append(request)
         self.unanswered.append(request)
         if self.at_once:

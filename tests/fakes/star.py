@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from deora.gateway.access import Scope
-from deora.gateway.connection import Connection, Incoming
+from deora.gateway.connection import Connection
+from deora.gateway.incoming import Incoming
 from deora.wire.frames import Decoder, Frame, Kind
 from deora.wire.link import Link
 

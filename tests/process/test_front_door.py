@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 import time
@@ -153,3 +154,15 @@ def test_tokens_and_their_scopes(instance: Callable[..., Instance]) -> None:
     assert one.request("PUT", "/v1/documents/a/c", json={}).status == 401
     for path in ("/v1/queue:pause", "/admin/upstreams/primary:pause"):
         assert one.request("POST", path, headers=till).status == 403
+
+
+def test_a_large_answer_is_gzipped_for_who_asks(instance: Callable[..., Instance]) -> None:
+    one = instance()
+    assert one.request("PUT", "/v1/documents/menu/m1", {"text": "soup " * 2000}).status == 201
+    plain = one.request("GET", "/v1/documents/menu/m1")
+    small = one.request("GET", "/v1/documents/menu/m1", headers={"Accept-Encoding": "gzip"})
+    assert (plain.headers["Content-Encoding"], small.headers["Content-Encoding"]) == (None, "gzip")
+    assert gzip.decompress(small.content) == plain.content
+    assert len(small.content) < 500
+    assert plain.headers["Vary"] == small.headers["Vary"] == "Accept-Encoding"
+    assert plain.headers["ETag"] == small.headers["ETag"]

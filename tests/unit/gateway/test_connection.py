@@ -11,8 +11,9 @@ import pytest
 from deora.config.schema import Token
 from deora.errors import Problem
 from deora.gateway.access import Scope
-from deora.gateway.connection import LINGER_S, PIPELINE, Incoming
+from deora.gateway.connection import LINGER_S, PIPELINE, Connection
 from deora.gateway.hosts import Names
+from deora.gateway.incoming import Incoming
 from deora.gateway.limits import Limits
 from tests.fakes.clock import ManualClock
 from tests.fakes.front import LIMITS, Client, Front, make_server, statuses, turns
@@ -48,6 +49,13 @@ def exchange(sent: bytes, limits: Limits = LIMITS) -> tuple[bytes, list[Incoming
         return received, front.accepted, client.ended
 
     return serve(talk, limits)
+
+
+def connection_of(front: Front) -> Connection:
+    """Where the first request came from."""
+    connection = front.accepted[0].connection
+    assert isinstance(connection, Connection)
+    return connection
 
 
 def problem(received: bytes) -> dict[str, Any]:
@@ -182,7 +190,7 @@ def test_a_client_that_has_ended_its_sending_gets_its_answers() -> None:
 def test_a_client_that_went_away_is_answered_no_more() -> None:
     async def talk(front: Front, client: Client) -> None:
         await client.send(GET % b"1" + GET % b"2")
-        connection = front.unanswered[0].connection
+        connection = connection_of(front)
         client.close()
         await turns()
         front.answer()
@@ -234,7 +242,7 @@ def test_reading_stops_while_too_much_of_a_pipeline_waits() -> None:
         for _ in range(20 * PIPELINE):
             sent += client.send_some(GET % (b"a" * 7000)) > 0
             await turns(2)
-        connection = front.accepted[0].connection
+        connection = connection_of(front)
         assert len(connection._waiting) < 3 * PIPELINE  # what one read has brought beyond it
         answered = 0
         while front.unanswered:

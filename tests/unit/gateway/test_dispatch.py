@@ -10,8 +10,8 @@ import pytest
 from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.gateway.balancer import Failover, RoundRobin, Server, Weighted
-from deora.gateway.connection import Incoming
 from deora.gateway.dispatch import RUN_SHIFT, Dispatch
+from deora.gateway.incoming import Incoming
 from deora.gateway.requests import Patience, Worker
 from deora.observe.metrics import Metrics
 from deora.wire.answers import answer

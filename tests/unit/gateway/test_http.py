@@ -172,3 +172,25 @@ def test_a_length_of_more_digits_than_any_limit() -> None:
     head = Head()
     head.add(b"Content-Length", b"9" * 5000)
     assert head.length == 10**19
+
+
+@pytest.mark.parametrize(
+    ("value", "takes"),
+    [
+        (b"gzip", True),
+        (b"br, GZIP, deflate", True),
+        (b"gzip;q=0.5", True),
+        (b"gzip; q=0.001", True),
+        (b"x-gzip", True),
+        (b"gzip;q=0", False),
+        (b"gzip; q=0.000", False),
+        (b"br", False),
+        (b"gzipped", False),
+        (b"*", False),
+        (b"", False),
+    ],
+)
+def test_who_takes_gzip(value: bytes, takes: bool) -> None:
+    head = Head()
+    head.add(b"Accept-Encoding", value)
+    assert head.accepts_gzip is takes
