@@ -130,6 +130,7 @@ class Supervisor:
         while self._dispatch.open_requests() and self._now_s() < deadline_s:
             self._dispatch.sweep()
             await asyncio.sleep(0.02)
+        self._dispatch.give_up()
         self._clients.close()
         self._operators.close()
         await asyncio.sleep(0)
