@@ -70,11 +70,6 @@ class Answers:
         known, answer = self._read.get(number, (None, b""))
         return answer if known == identity else None
 
-    def of_repeated(self, number: int, identity: bytes) -> bytes | None:
-        """The same where this store may have answered it, in this very transaction even."""
-        self._flush_group()
-        return self.of_request(number, identity)
-
     def keep(self, number: int, identity: bytes, answer: bytes) -> None:
         """Keeps what a request without a key was answered, should it be sent again."""
         self._group += (number, identity, answer)
@@ -82,9 +77,11 @@ class Answers:
     def hold(self, number: int, identity: bytes, key: bytes, fingerprint: bytes) -> None:
         """Keeps under a key what a request without one was answered: its client is told the key to repeat it with.
 
-        Nothing where it has no answer: it has not been committed, and will not be.
+        Nothing where it has no answer: it has not been committed, or was another request.
         """
-        answer = self.of_repeated(number, identity)
+        # It may have been answered in this very transaction.
+        self._flush_group()
+        answer = self.of_request(number, identity)
         if answer is not None:
             self.keep_under_key(key, fingerprint, answer)
 

@@ -146,7 +146,9 @@ class Committer:
         if request.key is not None:
             kept = self.answers.under_key(request.key, request.fingerprint)
             if kept is None and request.repeats:
-                kept = self.answers.of_repeated(*request.repeats)
+                number, identity = request.repeats
+                self.answers.hold(number, identity, request.key, request.fingerprint)
+                kept = self.answers.under_key(request.key, request.fingerprint)
         elif resent:
             kept = self.answers.of_request(request_id, request.fingerprint)
         return Result.known(kept) if kept is not None else None
