@@ -41,17 +41,18 @@ class Answer(NamedTuple):
 class Instance(Process):
     """A running `deora start` with a data directory of its own, `directory`/data.
 
-    `config` maps a configuration file's name without ending to its content: `{"queue": {"max_entries": 10}}`.
+    `config` maps a configuration file's name without ending to its content: `{"queue": {"max_entries": 10}}`. `port`
+    is for an instance that follows another one at its address (`lasting_port`).
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, directory: Path, config: Mapping[str, Any] | None = None, port: int | None = None) -> None:
         self.directory = directory
         self.data = directory / "data"
         folder = directory / "config"
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (config or {}).items():
             (folder / f"{name}.json").write_text(dumps(content), encoding="utf-8")
-        port = free_port()
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         arguments = ["--config", str(folder), "--data", str(self.data), "--host", "127.0.0.1", "--port", str(port)]
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
