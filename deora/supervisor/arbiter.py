@@ -147,8 +147,14 @@ class Arbiter:
             _log.error("%s could not be started: %s", member.slot, error)
             self._gone(child, f"could not be started: {error}")
             return
+        try:
+            child.pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            # No descriptor is left to watch it by: it ends with its socket, before it has been told who it is.
+            sock.close()
+            self._gone(child, f"could not be watched: {error}")
+            return
         child.pid = pid
-        child.pidfd = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(child.pidfd, self._on_ended, child)
         await self._introduce(child, sock)
 
