@@ -62,21 +62,6 @@ def test_a_killed_child_fails_no_request(instance: Callable[..., Instance], name
     audit(one, clients)
 
 
-def test_both_workers_at_once(instance: Callable[..., Instance]) -> None:
-    one = instance()
-    with Clients(one.url, CLIENTS) as clients:
-        wait_for(lambda: clients.acknowledged > 50, "writes")
-        pids = [child(one, name)["pid"] for name in ("primary", "secondary")]
-        killed_s = time.monotonic()
-        for pid in pids:
-            os.kill(pid, signal.SIGKILL)
-        before = clients.acknowledged
-        wait_for(lambda: clients.acknowledged > before + CLIENTS, "served again", 5.0)
-        assert time.monotonic() - killed_s < 5.0
-    assert clients.failed == []
-    audit(one, clients)
-
-
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_everything_within_ten_seconds(instance: Callable[..., Instance], number: int) -> None:
     one = instance()
