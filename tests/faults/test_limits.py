@@ -94,6 +94,8 @@ def test_a_worker_is_replaced_while_clients_hold_all_descriptors(few: Instance) 
         assert b"" not in flood.statuses()
         for held in flood.sockets:
             held.close()
+        # The instance has to notice that they have gone.
+        few.wait_until(lambda: few.request("GET", "/health/live").status == 200)
         few.wait_until(lambda: (now := primary_of(few))[0] != killed and now[1] == "up")
     few.wait_until_drained(30)
     findings = audit(few, tills)
