@@ -32,6 +32,7 @@ from deora.wire.link import Link
 _log = logging.getLogger("deora.supervisor")
 
 KILL_AFTER_S: Final = 5.0
+UNREAPED_S: Final = 0.01
 
 
 @dataclass(slots=True)
@@ -280,8 +281,13 @@ class Arbiter:
 
     def _on_ended(self, child: Child) -> None:
         assert child.pidfd is not None
-        asyncio.get_running_loop().remove_reader(child.pidfd)
-        reason = exit_reason(child.pidfd)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(child.pidfd)
+        try:
+            reason = exit_reason(child.pidfd)
+        except BlockingIOError:
+            loop.call_later(UNREAPED_S, self._on_ended, child)
+            return
         os.close(child.pidfd)
         child.pid, child.pidfd = None, None
         # What it sent before its end has been read: uvloop reads sockets before it calls readers of other descriptors.

@@ -22,6 +22,7 @@ from tests.fakes.tills import embedded_documents
 
 PATH = "/v1/documents/counters/n?upsert=true"
 INCREMENT = {"n": {"$increment": 1}}
+SYNCS = "fdatasync,fsync"
 NEEDS_STRACE = pytest.mark.skipif(
     shutil.which("strace") is None or os.getuid() != 0, reason="needs root and strace (Debian: apt-get install strace)"
 )
@@ -69,10 +70,10 @@ def settle(one: Instance, key: str) -> None:
 
 
 @contextmanager
-def traced(one: Instance, pid: int, fault: str) -> Iterator[None]:
-    """Each sync of a process has a fault: `error=EIO`, `signal=KILL`. Ends with the process."""
-    argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(pid), "-e", "trace=fdatasync,fsync"]
-    tracer = subprocess.Popen([*argv, "-e", f"inject=fdatasync,fsync:{fault}"])
+def traced(one: Instance, pid: int, fault: str, calls: str = SYNCS) -> Iterator[None]:
+    """These calls of a process have a fault: `error=EIO`, `signal=KILL`. Ends with the process."""
+    argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-p", str(pid), "-e", f"trace={calls}"]
+    tracer = subprocess.Popen([*argv, "-e", f"inject={calls}:{fault}"])
     try:
         one.wait_until(lambda: "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text())
         yield
@@ -111,6 +112,19 @@ def test_the_tree_is_killed_before_the_store_has_seen_the_write(
     key = told_key(one)
     kill_tree(one)
     settle(instance(on=one), key)
+
+
+@NEEDS_STRACE
+@pytest.mark.parametrize("calls", [SYNCS, "sendto"])
+def test_a_store_that_is_killed_while_it_syncs_or_answers(instance: Callable[..., Instance], calls: str) -> None:
+    one = instance()
+    with traced(one, pid_of(one, "store"), "signal=KILL", calls):
+        answer = increment(one)
+    # The next store was given the same writes, and has judged whether they had landed. The client has noticed nothing.
+    assert answer.status == 200, answer.text
+    assert one.get("/v1/documents/counters/n")["data"] == {"n": 1}
+    one.wait_until_drained(30)
+    assert embedded_documents(one.data / "upstream.db")["counters/n"] == {"n": 1}
 
 
 @NEEDS_STRACE
