@@ -6,7 +6,7 @@ import http.client
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.message import Message
 from json import dumps, loads
 from pathlib import Path
@@ -41,22 +41,30 @@ class Answer(NamedTuple):
 class Instance(Process):
     """A running `deora start` with a data directory of its own, `directory`/data.
 
-    `config` maps a configuration file's name without ending to its content: `{"queue": {"max_entries": 10}}`.
+    `config` maps a configuration file's name without ending to its content: `{"queue": {"max_entries": 10}}`. `port`
+    is for an instance that follows another one at its address (`lasting_port`). `before` is a program that becomes the
+    instance: `("prlimit", "--nofile=64")`.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        config: Mapping[str, Any] | None = None,
+        port: int | None = None,
+        before: Sequence[str] = (),
+    ) -> None:
         self.directory = directory
         self.data = directory / "data"
         folder = directory / "config"
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (config or {}).items():
             (folder / f"{name}.json").write_text(dumps(content), encoding="utf-8")
-        port = free_port()
+        port = port or free_port()
         self.url = f"http://127.0.0.1:{port}"
         arguments = ["--config", str(folder), "--data", str(self.data), "--host", "127.0.0.1", "--port", str(port)]
         environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self.started_at = time.monotonic()
-        command = [sys.executable, "-m", "deora", "start", *arguments]
+        command = [*before, sys.executable, "-m", "deora", "start", *arguments]
         super().__init__(f"deora-{port}", command, directory, {**environment, "PYTHONPATH": str(PROJECT)})
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> float:

@@ -28,11 +28,21 @@ import orjson
 from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
 from deora.gateway.incoming import Incoming
-from deora.gateway.requests import SUPERVISOR, UNHELD_HINT, Patience, Request, Worker, location, too_late, worker_lost
+from deora.gateway.requests import (
+    SUPERVISOR,
+    UNHELD_HINT,
+    Patience,
+    Request,
+    Worker,
+    hold,
+    location,
+    too_late,
+    worker_lost,
+)
 from deora.gateway.runs import Runs
 from deora.gateway.sticky import Sticky
 from deora.observe.metrics import Metrics
-from deora.wire.answers import answer, problem_answer
+from deora.wire.answers import JSON, answer, problem_answer
 from deora.wire.frames import UNHELD, Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
 
@@ -133,20 +143,7 @@ class Dispatch:
             self._to_store(request)
         else:
             status, content_type, content = local
-            self._finish(
-                request,
-                status,
-                answer(
-                    status,
-                    content,
-                    server=SUPERVISOR,
-                    request_id=request_id,
-                    content_type=content_type,
-                    headers=b"Cache-Control: no-store\r\n",
-                    close=incoming.close,
-                    head=incoming.head,
-                ),
-            )
+            self._reply(request, status, content, b"Cache-Control: no-store\r\n", content_type)
 
     def _to_worker(self, request: Request, avoid: str | None = None) -> None:
         incoming = request.incoming
@@ -212,7 +209,7 @@ class Dispatch:
             return
         parts: Any = unpack(body)
         if isinstance(parts, dict):
-            self._reply_json(request, status, parts)
+            self._reply(request, status, orjson.dumps(parts))
         elif request.wait_s:
             if not request.result:
                 request.deadline_s = self._now_s() + request.wait_s
@@ -299,6 +296,11 @@ class Dispatch:
             request.incoming.close = True
         self.end_waits()
 
+    def give_up(self) -> None:
+        """Refuses what has no answer yet: the instance ends."""
+        self._patience = Patience(0.0, self._patience.max_retries, "before this instance ended")
+        self.sweep()
+
     # -- time
 
     def sweep(self) -> None:
@@ -332,8 +334,12 @@ class Dispatch:
                 self._refuse_late(request, "the worker has not answered")
 
     def _refuse_late(self, request: Request, reason: str) -> None:
+        held = hold(request)
+        if held is not None and self._store is not None:
+            # Behind its COMMIT. Where no store is up, or this one ends before it reads this, it leaves the answer.
+            self._store.send(encode(Kind.COMMIT, self.run << RUN_SHIFT | next(self._ids), held))
         request.server = SUPERVISOR
-        self._refuse(request, too_late(request, f"{reason} within {self._patience.request_timeout_s:g} s"))
+        self._refuse(request, too_late(request, f"{reason} {self._patience.over}"))
 
     # -- answers out
 
@@ -344,7 +350,12 @@ class Dispatch:
             headers = b'ETag: "%b"\r\n' % version.encode()
             if status == 201:
                 headers += b"Location: %b\r\n" % location(request.incoming, path)
-        content = b'%b,"replication":"%b"}' % (body, replication)
+        self._reply(request, status, b'%b,"replication":"%b"}' % (body, replication), headers)
+
+    def _reply(
+        self, request: Request, status: int, content: bytes, headers: bytes = b"", content_type: bytes = JSON
+    ) -> None:
+        incoming = request.incoming
         self._finish(
             request,
             status,
@@ -353,21 +364,10 @@ class Dispatch:
                 content,
                 server=request.server,
                 request_id=request.request_id,
+                content_type=content_type,
                 headers=headers,
-                close=request.incoming.close,
-            ),
-        )
-
-    def _reply_json(self, request: Request, status: int, members: dict[str, Any]) -> None:
-        self._finish(
-            request,
-            status,
-            answer(
-                status,
-                orjson.dumps(members),
-                server=request.server,
-                request_id=request.request_id,
-                close=request.incoming.close,
+                close=incoming.close,
+                head=incoming.head,
             ),
         )
 

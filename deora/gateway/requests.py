@@ -8,10 +8,13 @@ from urllib.parse import quote
 
 from deora.errors import Problem
 from deora.gateway.incoming import Incoming
-from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT
+from deora.wire import keys
+from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT, pack
 from deora.wire.link import Link
 
 SUPERVISOR: Final = b"supervisor"
+DOCUMENTS: Final = b"/v1/documents"
+BATCH_GET: Final = DOCUMENTS + b":batchGet"
 UNHELD_HINT: Final = (
     "an update with upsert=true, a set, a create and a delete are accepted: they are not judged by the document"
 )
@@ -54,10 +57,16 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a request may take in all, and how many workers it may end."""
+    """How long a request may take in all, and how many workers it may end. `ended` is said where it is over."""
 
     request_timeout_s: float
     max_retries: int
+    ended: str = ""
+
+    @property
+    def over(self) -> str:
+        """When it was over."""
+        return self.ended or f"within {self.request_timeout_s:g} s"
 
 
 def location(incoming: Incoming, path: str) -> bytes:
@@ -79,8 +88,40 @@ def worker_lost(request: Request) -> Problem:
 
 
 def too_late(request: Request, detail: str) -> Problem:
-    """The refusal of a request that has waited long enough; whether it took effect is not known."""
-    hint = "repeat the request with the same Idempotency-Key: if it took effect, you get its first answer"
-    if request.commit is not None and b"idempotency-key" not in request.incoming.fields:
-        hint = "it had no Idempotency-Key and may yet take effect: read before you repeat it, and send a key then"
-    return Problem("unavailable", detail, hint=hint, retry_after_s=2)
+    """The refusal of a request that has waited long enough; whether it took effect is not known.
+
+    That of a write tells the key to repeat it with: the client's own, or one that names the request (`wire.keys`).
+    """
+    key = key_to_repeat_with(request)
+    fields = {}
+    if key is not None:
+        hint = f"repeat the very same request with the header Idempotency-Key: {key}; it takes effect once, then or now"
+        fields = {"idempotencyKey": key}
+    elif request.commit is not None:
+        hint = "it may yet take effect: look at the queue before you repeat it"
+    else:
+        hint = "nothing was changed; repeat it"
+    return Problem("unavailable", detail, hint=hint, retry_after_s=2, fields=fields)
+
+
+def key_to_repeat_with(request: Request) -> str | None:
+    """The key under which a write takes effect once, however often it is repeated; None for what is no write."""
+    incoming = request.incoming
+    path = incoming.target.partition(b"?")[0]
+    if incoming.method == b"GET" or not path.startswith(DOCUMENTS) or path == BATCH_GET:
+        return None
+    return incoming.fields.get(b"idempotency-key", keys.key_of(request.id)).decode("latin-1")
+
+
+def hold(request: Request) -> bytes | None:
+    """The COMMIT that has a store keep its answer to a write that is given up, under the key that the client is told.
+
+    None where the client has a key of its own, and for what is no write or has not reached a store.
+    """
+    incoming = request.incoming
+    if request.commit is None or b"idempotency-key" in incoming.fields or key_to_repeat_with(request) is None:
+        return None
+    path, _, query = incoming.target.partition(b"?")
+    name = keys.identity(incoming.fields, incoming.method, path, query, incoming.content)
+    scoped = keys.scoped_key(incoming.fields, incoming.method, path, query, keys.key_of(request.id))
+    return pack(["hold", request.id, name, scoped, keys.fingerprint(incoming.fields, incoming.content)])

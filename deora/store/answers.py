@@ -1,8 +1,15 @@
 """What requests were answered, kept for when one is sent again: under its Idempotency-Key, or under its own number.
 
-A client's key is good for KEPT_ANSWERS_S of running time. A request without a key is only ever sent again by the
-supervisor, to the next store, for want of its answer. A store sends a group's answers before it begins the next group,
-so what is wanting is the last group's. Several are kept, since what is sent again may come in more than one group.
+A client's key is good for KEPT_ANSWERS_S of running time. A request without a key is sent again in two ways:
+
+* by the supervisor, to the next store, for want of its answer. A store sends a group's answers before it begins the
+  next group, so what is wanting is the last group's. Several are kept, since what is sent again may come in more than
+  one group.
+* by its client, under the key that a 503 has named (`wire.keys`). Such a key is as good as a client's own: what a store
+  still has when the supervisor gives a request up is kept under that key (`hold`), and what a store leaves behind
+  when it ends stays, since whoever was to hold it may have died as well.
+
+So a number that is not known here has taken no effect, or was answered.
 """
 
 from __future__ import annotations
@@ -26,8 +33,9 @@ class Answers:
         self._progress = progress
         self._under_keys: list[tuple[bytes, bytes, int, bytes]] = []
         self._group: list[Any] = []
-        self._earlier: dict[int, bytes] | None = None
+        self._read: dict[int, tuple[bytes, bytes]] = {}
         [(self._groups,)] = db.execute("SELECT coalesce(max(id), 0) FROM requests").fetchall()
+        self._before = self._groups
 
     def under_key(self, key: bytes, fingerprint: bytes) -> bytes | None:
         """The answer that a key was given. Raises Problem("key-reused") where that was to another request."""
@@ -52,36 +60,50 @@ class Answers:
         """Keeps what a request with a key was answered."""
         self._under_keys.append((key, fingerprint, self._progress.running_s, answer))
 
-    def of_request(self, request_id: int) -> bytes | None:
-        """What an earlier store answered to a request that is sent again."""
-        if self._earlier is None:
-            self._earlier = {}
-            for (packed,) in self._db.execute("SELECT answers FROM requests ORDER BY id"):
+    def of_request(self, number: int, identity: bytes) -> bytes | None:
+        """What an earlier store answered to the request of this number, if it is this one."""
+        if number not in self._read:
+            rows = self._db.execute("SELECT answers FROM requests WHERE ? BETWEEN lowest AND highest", (number,))
+            for (packed,) in rows:
                 flat = unpack(packed)
-                self._earlier.update(zip(flat[::2], flat[1::2], strict=True))
-        return self._earlier.get(request_id)
+                self._read.update(zip(flat[::3], zip(flat[1::3], flat[2::3], strict=True), strict=True))
+        known, answer = self._read.get(number, (None, b""))
+        return answer if known == identity else None
 
-    def keep(self, request_id: int, answer: bytes) -> None:
-        """Keeps what a request without a key was answered, should it be sent again to the next store."""
-        self._group.append(request_id)
-        self._group.append(answer)
+    def keep(self, number: int, identity: bytes, answer: bytes) -> None:
+        """Keeps what a request without a key was answered, should it be sent again."""
+        self._group += (number, identity, answer)
+
+    def hold(self, number: int, identity: bytes, key: bytes, fingerprint: bytes) -> None:
+        """Keeps under a key what a request without one was answered: its client is told the key to repeat it with.
+
+        Nothing where it has no answer: it has not been committed, or was another request.
+        """
+        # It may have been answered in this very transaction.
+        self._flush_group()
+        answer = self.of_request(number, identity)
+        if answer is not None:
+            self.keep_under_key(key, fingerprint, answer)
 
     def flush(self) -> None:
         """Writes the answers of this transaction."""
-        self._earlier = None
         self._flush_keys()
-        if self._group:
-            self._groups += 1
-            self._db.execute("INSERT INTO requests (id, answers) VALUES (?, ?)", (self._groups, pack(self._group)))
-            self._db.execute("DELETE FROM requests WHERE id <= ?", (self._groups - KEPT_GROUPS,))
-            self._group.clear()
+        self._flush_group()
+        self._read.clear()
 
     def prune(self, limit: int) -> int:
-        """Removes up to `limit` answers to keys that are too old; how many those were."""
-        return self._db.execute(
+        """Removes up to `limit` of the answers that are too old; how many those were."""
+        oldest_s = self._progress.running_s - KEPT_ANSWERS_S
+        under_keys = self._db.execute(
             "DELETE FROM answers WHERE key IN (SELECT key FROM answers WHERE running_s <= ? LIMIT ?)",
-            (self._progress.running_s - KEPT_ANSWERS_S, limit),
-        ).rowcount
+            (oldest_s, limit),
+        )
+        # Groups are in the order of their time: if the first one stays, all do.
+        groups = self._db.execute(
+            "DELETE FROM requests WHERE running_s <= ? AND id IN (SELECT id FROM requests ORDER BY id LIMIT ?)",
+            (oldest_s, limit),
+        )
+        return max(under_keys.rowcount, groups.rowcount)
 
     def _flush_keys(self) -> None:
         if self._under_keys:
@@ -90,3 +112,16 @@ class Answers:
                 self._under_keys,
             )
             self._under_keys.clear()
+
+    def _flush_group(self) -> None:
+        if self._group:
+            self._groups += 1
+            numbers = self._group[::3]
+            self._db.execute(
+                "INSERT INTO requests (id, running_s, lowest, highest, answers) VALUES (?, ?, ?, ?, ?)",
+                (self._groups, self._progress.running_s, min(numbers), max(numbers), pack(self._group)),
+            )
+            self._db.execute(
+                "DELETE FROM requests WHERE id > ? AND id <= ?", (self._before, self._groups - KEPT_GROUPS)
+            )
+            self._group.clear()

@@ -39,7 +39,9 @@ class QueueLimits:
 class CommitRequest:
     """The writes of one client request. `key` and `fingerprint` belong to its Idempotency-Key, where it has one.
 
-    `payload` is the writes as the worker packed them.
+    Without a key `fingerprint` is the request's identity. `repeats` are the number and the identity of the request that
+    this one may repeat, where a refusal has named the key (see `wire.keys`). `payload` is the writes as the worker
+    packed them.
     """
 
     key: bytes | None
@@ -49,13 +51,14 @@ class CommitRequest:
     writes: list[Write]
     single: bool
     representation: bool
+    repeats: list[Any]
 
     @classmethod
     def from_wire(cls, parts: list[Any]) -> CommitRequest:
         """What a worker packed."""
-        key, fingerprint, priority, payload, single, representation = parts
+        key, fingerprint, priority, payload, single, representation, *repeats = parts
         writes = [Write.from_wire(part) for part in unpack(payload)]
-        return cls(key, fingerprint, priority, payload, writes, single, representation)
+        return cls(key, fingerprint, priority, payload, writes, single, representation, repeats)
 
 
 @dataclass(slots=True)
@@ -128,7 +131,7 @@ class Committer:
         if request.key is not None:
             self.answers.keep_under_key(request.key, request.fingerprint, result.packed)
         else:
-            self.answers.keep(request_id, result.packed)
+            self.answers.keep(request_id, request.fingerprint, result.packed)
         return result
 
     def begin(self, requests: list[CommitRequest]) -> None:
@@ -139,10 +142,15 @@ class Committer:
         self._documents.preload({write.path for request in requests for write in request.writes})
 
     def _known_answer(self, request: CommitRequest, request_id: int, *, resent: bool) -> Result | None:
+        kept = None
         if request.key is not None:
             kept = self.answers.under_key(request.key, request.fingerprint)
-        else:
-            kept = self.answers.of_request(request_id) if resent else None
+            if kept is None and request.repeats:
+                number, identity = request.repeats
+                self.answers.hold(number, identity, request.key, request.fingerprint)
+                kept = self.answers.under_key(request.key, request.fingerprint)
+        elif resent:
+            kept = self.answers.of_request(request_id, request.fingerprint)
         return Result.known(kept) if kept is not None else None
 
     # -- room

@@ -281,6 +281,8 @@ class Service:
                 [commit_no] = operation[1:]
                 self._out.append(encode(Kind.RESULT, ident, pack([200, commit_no]), aux=200))
                 self._await(commit_no)
+            elif operation[0] == "hold":
+                self._kept.hold(*operation[1:])
             else:
                 self._out.append(encode(Kind.RESULT, ident, self._operate(ident, operation, resent=resent), aux=200))
         except Unheld as unheld:
@@ -303,11 +305,11 @@ class Service:
         """Does what an operator asks for, once: an earlier store may have done it and died with the answer."""
         self._queue_changed = True
         self._oldest.clear()
-        known = self._kept.of_request(ident) if resent else None
+        known = self._kept.of_request(ident, b"") if resent else None
         if known is not None:
             return known
         answer = pack(self._operations.run(parts[0], parts[1:]))
-        self._kept.keep(ident, answer)
+        self._kept.keep(ident, b"", answer)
         return answer
 
     # -- the replayer's calls

@@ -32,6 +32,7 @@ from deora.wire.link import Link
 _log = logging.getLogger("deora.supervisor")
 
 KILL_AFTER_S: Final = 5.0
+UNREAPED_S: Final = 0.01
 
 
 @dataclass(slots=True)
@@ -147,8 +148,14 @@ class Arbiter:
             _log.error("%s could not be started: %s", member.slot, error)
             self._gone(child, f"could not be started: {error}")
             return
+        try:
+            child.pidfd = os.pidfd_open(pid)
+        except OSError as error:
+            # No descriptor is left to watch it by: it ends with its socket, before it has been told who it is.
+            sock.close()
+            self._gone(child, f"could not be watched: {error}")
+            return
         child.pid = pid
-        child.pidfd = os.pidfd_open(pid)
         asyncio.get_running_loop().add_reader(child.pidfd, self._on_ended, child)
         await self._introduce(child, sock)
 
@@ -274,8 +281,13 @@ class Arbiter:
 
     def _on_ended(self, child: Child) -> None:
         assert child.pidfd is not None
-        asyncio.get_running_loop().remove_reader(child.pidfd)
-        reason = exit_reason(child.pidfd)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(child.pidfd)
+        try:
+            reason = exit_reason(child.pidfd)
+        except BlockingIOError:
+            loop.call_later(UNREAPED_S, self._on_ended, child)
+            return
         os.close(child.pidfd)
         child.pid, child.pidfd = None, None
         # What it sent before its end has been read: uvloop reads sockets before it calls readers of other descriptors.

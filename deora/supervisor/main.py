@@ -30,6 +30,7 @@ from deora.gateway.origins import Origins
 from deora.gateway.requests import Patience
 from deora.gateway.server import Server
 from deora.gateway.sticky import STICKY, Sticky
+from deora.gateway.surplus import Entrance, room_for_clients
 from deora.gateway.tls import server_context
 from deora.observe.logs import configure
 from deora.observe.metrics import Metrics
@@ -48,6 +49,7 @@ SWEEP_INTERVAL_S: Final = 0.25
 TICK_INTERVAL_S: Final = 1.0
 STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
+LEAST_ROOM: Final = 8
 
 
 class Supervisor:
@@ -77,6 +79,7 @@ class Supervisor:
         door = _door(config, listener.getsockname()[0])
         sticky = config.loadbalancer.sticky
         self._clients = Server(self._dispatch, limits, door, self._dispatch.next_request_id, sticky=sticky)
+        self._room = _room_for_clients(config)
         # Whoever may open the control socket owns the instance: no token is asked for there.
         self._operators = Server(self._dispatch, limits, Door(), self._dispatch.next_request_id)
 
@@ -90,7 +93,7 @@ class Supervisor:
         control = await loop.create_unix_server(self._operators, sock=self._control_socket)
         handshake_s = self._clients.limits.head_timeout_s if self._tls is not None else None
         clients = await loop.create_server(
-            self._clients, sock=self._listener, ssl=self._tls, ssl_handshake_timeout=handshake_s
+            Entrance(self._clients, self._room), sock=self._listener, ssl=self._tls, ssl_handshake_timeout=handshake_s
         )
         sweeping = asyncio.create_task(self._sweep())
         starting = asyncio.create_task(self._start())
@@ -130,6 +133,7 @@ class Supervisor:
         while self._dispatch.open_requests() and self._now_s() < deadline_s:
             self._dispatch.sweep()
             await asyncio.sleep(0.02)
+        self._dispatch.give_up()
         self._clients.close()
         self._operators.close()
         await asyncio.sleep(0)
@@ -148,6 +152,17 @@ class Supervisor:
                 self._gauges.tick(now_s)
                 self._arbiter.ping()
                 ticked_s = now_s
+
+
+def _room_for_clients(config: Config) -> int:
+    workers = config.servers.primary.workers + config.servers.secondary.workers
+    room = room_for_clients(workers + len(("store", "replayer", "zygote")))
+    if room < LEAST_ROOM:
+        raise StartError(
+            f"the limit of open files leaves {room} for connections; at least {LEAST_ROOM} are needed",
+            hint=f"raise it by {LEAST_ROOM - room} or more: `ulimit -n`, or LimitNOFILE= of the service",
+        )
+    return room
 
 
 def _limits(config: Config) -> Limits:

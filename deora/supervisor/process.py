@@ -57,7 +57,10 @@ def die_with(parent: int, *, after: int | None = None) -> None:
 
 
 def exit_reason(pidfd: int) -> str:
-    """Reaps a child that has ended, and says how it did."""
+    """Reaps a child that has ended, and says how it did.
+
+    Raises BlockingIOError where a tracer (strace, gdb) has not been told of its end yet: it comes before the parent.
+    """
     with contextlib.suppress(ChildProcessError):
         result = os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
         if result is not None and result.si_code == os.CLD_EXITED:

@@ -125,11 +125,15 @@ def encode_commit(
     representation: bool = False,
     wait_s: int = 0,
     resent: bool = False,
+    repeats: tuple[int, bytes] | None = None,
 ) -> bytes:
-    """A COMMIT with writes. `single` is whether the client wrote one document by its address."""
+    """A COMMIT with writes. `single` is whether the client wrote one document by its address.
+
+    `repeats`: the number and the identity of the request that the key names."""
     if single is None:
         single = len(writes) == 1
-    body = ["write", key, fingerprint, priority, pack([write.to_wire() for write in writes]), single, representation]
+    payload = pack([write.to_wire() for write in writes])
+    body = ["write", key, fingerprint, priority, payload, single, representation, *(repeats or ())]
     return encode(Kind.COMMIT, ident, pack(body), flags=FLAG_RESENT if resent else 0, aux=wait_s)
 
 

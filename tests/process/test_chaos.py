@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
 import secrets
-import signal
-import time
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,23 +12,9 @@ import pytest
 
 from bench.instance import Instance
 from tests.fakes.clients import Clients, expected_counters, upstream_counters
+from tests.fakes.killer import kill_at_random
 
 EVERYBODY = ["deora:primary", "deora:replayer", "deora:secondary", "deora:store", "deora:zygote"]
-
-
-def kill_at_random(one: Instance, dice: random.Random, seconds: float) -> int:
-    """Kills one to three children a few times a second, ready or not; how many that were."""
-    kills = 0
-    deadline_s = time.monotonic() + seconds
-    while time.monotonic() < deadline_s:
-        time.sleep(dice.uniform(0.05, 0.5))
-        status = one.status()
-        pids = [row["pid"] for row in (*status["workers"], *status["processes"]) if row["pid"] is not None]
-        for pid in dice.sample(pids, min(len(pids), dice.choice([1, 1, 1, 2, 3]))):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-                kills += 1
-    return kills
 
 
 def chaos(instance: Callable[..., Instance], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Starts that meet another one, a directory that is not theirs, or a signal on their way."""
+"""Starts that meet a directory that is not theirs, or a signal on their way."""
 
 from __future__ import annotations
 
@@ -56,25 +56,6 @@ def instances_on(data: Path) -> list[psutil.Process]:
         if any(file.path.startswith(f"{data}/") for file in files):
             found.append(process)
     return found
-
-
-def test_of_two_real_starters_one_serves_and_the_other_names_it(tmp_path: Path) -> None:
-    for number in range(3):
-        data = tmp_path / str(number)
-        starters = [launch(data) for _ in range(2)]
-        deadline_s = time.monotonic() + 20
-        while all(starter.poll() is None for starter in starters):
-            assert time.monotonic() < deadline_s, "two instances run on the same data"
-            time.sleep(0.01)
-        [loser] = [starter for starter in starters if starter.poll() is not None]
-        [winner] = [starter for starter in starters if starter is not loser]
-        _, errors = loser.communicate()
-        assert loser.returncode == 1
-        assert f"another instance runs on {data} (pid {winner.pid})" in errors
-        assert "Traceback" not in errors
-        assert json.loads((data / "deora.lock").read_text())["pid"] == winner.pid
-        winner.send_signal(signal.SIGTERM)
-        winner.communicate(timeout=15)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -175,17 +156,3 @@ def test_a_data_directory_as_deep_as_you_like(tmp_path: Path) -> None:
         assert json.loads(shown.stdout)["supervisor"]["pid"] == one.pid
     finally:
         one.stop()
-
-
-def test_what_a_killed_instance_left_hurts_nobody(instance: Callable[..., Instance]) -> None:
-    one = instance()
-    one.request("PUT", "/v1/documents/a/b", json={"n": 1})
-    for process in one.tree():
-        process.kill()
-    one.wait_for_end()
-    assert (one.data / "control.sock").exists()
-    # The lock file names a stranger now: this very process.
-    (one.data / "deora.lock").write_text(json.dumps({"pid": os.getpid(), "argv": [], "systemd": False}))
-    again = instance(on=one)
-    assert again.request("GET", "/v1/documents/a/b").json["data"] == {"n": 1}
-    assert json.loads((again.data / "deora.lock").read_text())["pid"] == again.pid

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from hashlib import blake2b
 
 from deora.documents.paths import check_collection_path, check_document_path, generate_id, split
 from deora.documents.writes import Write, parse_commit, parse_create, parse_delete, parse_set, parse_update
 from deora.errors import Problem
+from deora.wire import keys
 from deora.wire.frames import pack
 from deora.worker.context import DEFAULT_PRIORITY, Answer, Commit, Context, Reply, Shown
 from deora.worker.requests import Request, decode_path
@@ -109,13 +109,15 @@ def _commit(context: Context, request: Request, writes: list[Write], *, single: 
     key = request.idempotency_key()
     body = [
         "write",
-        scoped_key(request, key),
-        fingerprint(request) if key is not None else b"",
+        *_kept_as(request, key),
         priority,
         pack([write.to_wire() for write in writes]),
         single,
         representation,
     ]
+    repeated = keys.request_of(key) if key is not None else None
+    if repeated is not None:
+        body += (repeated, _identity(request))
     return Commit(pack(body), wait_s)
 
 
@@ -126,18 +128,16 @@ def _configured_priority(context: Context, writes: list[Write]) -> int:
     return max(context.priority_of(split(write.path)[0]) for write in writes)
 
 
-def scoped_key(request: Request, key: bytes | None) -> bytes | None:
-    """What the store keeps a key under: the same key of another token, method or target is another one."""
+def _kept_as(request: Request, key: bytes | None) -> tuple[bytes | None, bytes]:
+    """What the store keeps the answer under, and what a request that asks for it must share with this one."""
     if key is None:
-        return None
-    parts = (request.fields.get(b"token", b""), request.method, request.path, request.query, key)
-    return blake2b(b"\n".join(parts), digest_size=24).digest()
+        return None, _identity(request)
+    scoped = keys.scoped_key(request.fields, request.method, request.path, request.query, key)
+    return scoped, keys.fingerprint(request.fields, request.content)
 
 
-def fingerprint(request: Request) -> bytes:
-    """What a repeated request must share with the first: its content and what guards it."""
-    guards = (request.fields.get(name, b"") for name in (b"if-match", b"if-none-match", b"x-deora-priority"))
-    return blake2b(b"\n".join((*guards, request.content)), digest_size=16).digest()
+def _identity(request: Request) -> bytes:
+    return keys.identity(request.fields, request.method, request.path, request.query, request.content)
 
 
 def check_parameters(request: Request, allowed: tuple[str, ...]) -> dict[str, str]:

@@ -25,7 +25,9 @@ from deora.wire.frames import (
     Frame,
     Kind,
     pack,
+    unpack,
 )
+from deora.wire.keys import fingerprint, identity, request_of, scoped_key
 from tests.fakes.clock import ManualClock
 from tests.fakes.star import KeptConnection, KeptLink, Received, incoming, received
 
@@ -593,7 +595,7 @@ def late(request: Incoming) -> Received:
     answered = only(request)
     assert answered.status == 503
     assert int(answered.headers["retry-after"]) > 0
-    assert "Idempotency-Key" in answered.json["hint"]
+    assert "repeat" in answered.json["hint"]
     assert f"{TIMEOUT_S} s" in answered.json["detail"]
     return answered
 
@@ -642,17 +644,78 @@ def test_those_that_are_not_late_go_on(bench: Bench) -> None:
     assert bench.dispatch.inflight("primary") == 1
 
 
-@pytest.mark.parametrize(("headers", "advice"), [({}, "read before you"), ({"idempotency-key": "k"}, "first answer")])
-def test_what_to_do_after_an_unclear_end(bench: Bench, headers: dict[str, str], advice: str) -> None:
-    bench.up("primary")
-    bench.store()
-    request = bench.accept("PUT", headers=headers)
+def at_store(bench: Bench, **more: Any) -> Incoming:
+    """A write that the store has and does not confirm."""
+    request = bench.accept("PUT", **more)
     [frame] = bench.asked("primary")
     bench.commit("primary", frame)
+    return request
+
+
+def test_a_write_that_is_given_up_is_told_the_key_to_repeat_it_with(bench: Bench) -> None:
+    bench.up("primary")
+    store = bench.store()
+    request = at_store(bench, content=b"{}")
+    [commit] = store.take(Kind.COMMIT)
     bench.pass_time(TIMEOUT_S + 1)
-    assert advice in late(request).json["hint"]
+    key = late(request).json["idempotencyKey"]
+    assert f"Idempotency-Key: {key}" in late(request).json["hint"]
+    assert request_of(key.encode()) == commit[4]
     # It is the supervisor who gives up, not the worker that had done its part.
     assert late(request).headers["x-deora-server"] == "supervisor"
+    # The store keeps its answer, which it may still give, under that key.
+    [held] = store.take(Kind.COMMIT)
+    assert held[4] != commit[4]
+    path = b"/v1/documents/a/b"
+    assert unpack(held[5]) == [
+        "hold",
+        commit[4],
+        identity({}, b"PUT", path, b"", b"{}"),
+        scoped_key({}, b"PUT", path, b"", key.encode()),
+        fingerprint({}, b"{}"),
+    ]
+    bench.result(commit)
+    assert only(request)
+
+
+def test_a_client_with_a_key_of_its_own_keeps_it(bench: Bench) -> None:
+    bench.up("primary")
+    store = bench.store()
+    request = at_store(bench, headers={"idempotency-key": "k"})
+    store.take(Kind.COMMIT)
+    bench.pass_time(TIMEOUT_S + 1)
+    assert late(request).json["idempotencyKey"] == "k"
+    assert not store.take(Kind.COMMIT)
+
+
+def test_without_a_store_nothing_is_held(bench: Bench) -> None:
+    bench.up("primary")
+    request = at_store(bench)
+    bench.pass_time(TIMEOUT_S + 1)
+    assert "idempotencyKey" in late(request).json
+    assert not bench.store().take(Kind.COMMIT)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "advice"),
+    [
+        ("GET", "/v1/documents/a/b", "nothing was changed"),
+        ("POST", "/v1/documents:batchGet", "nothing was changed"),
+        ("POST", "/v1/queue:retryDead", "look at the queue"),
+    ],
+)
+def test_what_is_no_write_has_no_key(bench: Bench, method: str, target: str, advice: str) -> None:
+    bench.up("primary")
+    store = bench.store()
+    request = bench.accept(method, target)
+    if "queue" in target:
+        [frame] = bench.asked("primary")
+        bench.commit("primary", frame)
+        store.take(Kind.COMMIT)
+    bench.pass_time(TIMEOUT_S + 1)
+    assert advice in late(request).json["hint"]
+    assert "idempotencyKey" not in late(request).json
+    assert not store.take(Kind.COMMIT)
 
 
 # -- the end
@@ -679,6 +742,20 @@ def test_a_stop_makes_every_answer_the_last_of_its_connection(bench: Bench) -> N
         bench.answer("primary", frame)
     assert only(waits_for_a_worker).closes
     assert only(late_comer).closes
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_the_end_leaves_nobody_without_an_answer(bench: Bench) -> None:
+    bench.up("primary")
+    store = bench.store()
+    requests = [at_store(bench), bench.accept()]
+    bench.pass_time(1)
+    bench.dispatch.stop()
+    bench.dispatch.give_up()
+    assert [only(request).status for request in requests] == [503, 503]
+    assert "ended" in only(requests[0]).json["detail"]
+    assert "idempotencyKey" in only(requests[0]).json
+    assert [unpack(frame[5])[0] for frame in store.take(Kind.COMMIT)[1:]] == ["hold"]
     assert bench.dispatch.open_requests() == 0
 
 

@@ -20,6 +20,7 @@ from deora.gateway.dispatch import Dispatch
 from deora.gateway.requests import Patience
 from deora.observe.metrics import Metrics
 from deora.supervisor import arbiter as arbiter_module
+from deora.supervisor import process
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.roster import State
 from deora.wire.answers import answer
@@ -297,6 +298,52 @@ def test_a_killed_worker_is_started_again_at_once_and_what_it_held_goes_elsewher
         assert fake.init["generation"] == 2
         assert (member.restarts, member.reason, member.failures) == (1, None, 0)
         assert bench.arbiter.children["primary"].pid == fake.process.pid
+
+    arbitrate(talk)
+
+
+def test_a_child_whose_tracer_learns_of_its_end_first_is_started_again(
+    arbitrate: Arbitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    too_early = [True, True]
+
+    def early(pidfd: int) -> str:
+        if too_early:
+            too_early.pop()
+            raise BlockingIOError
+        return process.exit_reason(pidfd)
+
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        monkeypatch.setattr(arbiter_module, "exit_reason", early)
+        bench.last("primary").kill()
+        await bench.until(lambda: not too_early)
+        await bench.up("primary")
+        assert bench.arbiter.children["primary"].member.restarts == 1
+
+    arbitrate(talk)
+
+
+def test_a_child_that_cannot_be_watched_is_let_go_and_tried_again(
+    arbitrate: Arbitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch, failures = os.pidfd_open, [OSError(24, "Too many open files")]
+
+    def pidfd_open(pid: int) -> int:
+        if failures:
+            raise failures.pop()
+        return watch(pid)
+
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        monkeypatch.setattr(os, "pidfd_open", pidfd_open)
+        bench.last("primary").kill()
+        await bench.until(lambda: bench.arbiter.children["primary"].member.failures == 1)
+        assert "could not be watched" in (bench.arbiter.children["primary"].member.reason or "")
+        [unwatched] = [fake for fake in bench.fakes if fake.slot == "primary"][1:2]
+        await bench.up("primary")
+        # Its socket has ended, and so does it.
+        await bench.until(lambda: bench.last("primary") is not unwatched and unwatched.sock.recv(1) == b"")
 
     arbitrate(talk)
 

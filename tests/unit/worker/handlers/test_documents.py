@@ -13,6 +13,7 @@ import pytest
 from deora.documents.writes import Write
 from deora.errors import Problem
 from deora.wire.frames import Kind, encode, unpack
+from deora.wire.keys import key_of
 from deora.worker.context import Answer, Commit
 from tests.fakes.store import set_
 from tests.fakes.worker import WorkerBench, document, request
@@ -536,7 +537,24 @@ def test_what_makes_it_another_request(work: Work, body: bytes, headers: dict[st
 def test_without_a_key_there_is_none(work: Work) -> None:
     async def talk(bench: WorkerBench) -> None:
         body, _ = sent(await bench.reply(request("PUT", document("a/b"), {})))
-        assert body[1:3] == [None, b""]
+        assert body[1] is None
+        assert len(body) == 7
+
+    work(talk)
+
+
+def test_a_key_that_a_refusal_named_says_what_it_repeats(work: Work) -> None:
+    async def talk(bench: WorkerBench) -> None:
+        asked = ("PUT", document("a/b"), {"n": 1})
+        without, _ = sent(await bench.reply(request(*asked)))
+        named = {"idempotency-key": key_of(77).decode()}
+        body, _ = sent(await bench.reply(request(*asked, headers=named)))
+        assert body[7:] == [77, without[2]]
+        for other in (("PUT", document("a/c"), {"n": 1}), ("PUT", document("a/b"), {"n": 2})):
+            body, _ = sent(await bench.reply(request(*other, headers=named)))
+            assert body[7:] != [77, without[2]]
+        body, _ = sent(await bench.reply(request(*asked, headers=named | {"token": "other"})))
+        assert body[7:] != [77, without[2]]
 
     work(talk)
 
