@@ -42,9 +42,12 @@ class Instance(Process):
     """A running `deora start` with a data directory of its own, `directory`/data.
 
     `config` maps a configuration file's name without ending to its content: `{"queue": {"max_entries": 10}}`.
+    `environment` is added to what little of the caller's environment it sees.
     """
 
-    def __init__(self, directory: Path, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, directory: Path, config: Mapping[str, Any] | None = None, environment: Mapping[str, str] | None = None
+    ) -> None:
         self.directory = directory
         self.data = directory / "data"
         folder = directory / "config"
@@ -54,10 +57,11 @@ class Instance(Process):
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         arguments = ["--config", str(folder), "--data", str(self.data), "--host", "127.0.0.1", "--port", str(port)]
-        environment = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        inherited = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self.started_at = time.monotonic()
         command = [sys.executable, "-m", "deora", "start", *arguments]
-        super().__init__(f"deora-{port}", command, directory, {**environment, "PYTHONPATH": str(PROJECT)})
+        whole = {**inherited, "PYTHONPATH": str(PROJECT), **(environment or {})}
+        super().__init__(f"deora-{port}", command, directory, whole)
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> float:
         """Wait for `/health/ready`; returns the seconds since the start. Raises BenchError with what it printed."""
