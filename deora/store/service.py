@@ -30,6 +30,7 @@ from deora.store.commits import CommitRequest, Committer, QueueLimits
 from deora.store.housekeeping import Housekeeping
 from deora.store.identity import load_identity
 from deora.store.operations import Operations
+from deora.store.refusals import refuse_group
 from deora.store.settlements import PRIMARY, Settlements
 from deora.store.view import Documents
 from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT, UNHELD, Frame, Kind, encode, pack, unpack
@@ -110,6 +111,7 @@ class Service:
         if settings.fresh_us is not None:
             self._committer.check_held = self._adoption.check_held
         self._parked: dict[str, tuple[int, Limits]] = {}
+        self._waited = self._parked
         self._put_off: dict[str, float] = {}
         self._paces = {name: pacing.Pace(commits=self.progress.commit_no) for name in settings.upstreams}
         self._replicated: list[tuple[int, bool]] = []
@@ -130,6 +132,7 @@ class Service:
         self._tick()
         self._db.execute("BEGIN IMMEDIATE")
         self._known_commit = self.progress.commit_no
+        self._waited = dict(self._parked)
         commits = self._read_commits(frames)
         for frame in frames:
             kind, flags, aux, generation, ident, body = frame
@@ -150,29 +153,15 @@ class Service:
         """Answers a group that found the disk full, of which nothing is kept: 507 to clients, "later" to the replayer.
 
         SQLite has taken the transaction back before it says SQLITE_FULL, so here the outcome is known. Memory may be
-        ahead of the file now, hence it is read anew.
+        ahead of the file now, hence it is read anew. What an earlier group has answered stays so.
         """
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-        out = []
-        full = Problem(
-            "disk-full",
-            "there is no room on the disk for this write",
-            hint="nothing that was accepted is lost; writes are accepted again when there is room",
-            retry_after_s=10,
-        )
-        later = Problem("unavailable", "the store has no room")
-        for kind, _, _, generation, ident, _ in frames:
-            if kind == Kind.COMMIT:
-                out.append(encode(Kind.RESULT, ident, pack(full.to_wire()), aux=full.status))
-            elif kind == Kind.CALL:
-                out.append(encode(Kind.REPLY, ident, pack(later.to_wire()), aux=1))
-            elif kind == Kind.PING:
-                out.append(encode(Kind.PONG, ident, pack(self.disk()), generation=generation))
-        parked = [ident for ident, _ in self._parked.values()]
-        out += [encode(Kind.REPLY, ident, pack(later.to_wire()), aux=1) for ident in parked]
+        # A claim that this group would have answered waits as well.
+        waiting = [ident for ident, _ in (*self._waited.values(), *self._parked.values())]
         self._load()
-        return b"".join(out)
+        self._tick()
+        return b"".join(refuse_group(frames, waiting, self._kept, self.disk()))
 
     def housekeep(self, *, idle: bool = True) -> tuple[bytes, bool]:
         """A step of housekeeping in a transaction of its own; whether another should follow soon."""
