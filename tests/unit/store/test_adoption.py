@@ -264,6 +264,7 @@ def test_what_is_known_to_be_gone_is_held_for_a_while(store: StoreFile) -> None:
 def test_what_a_whole_collection_lacks_is_not_there(store: StoreFile) -> None:
     patch = update("menu/tea", {"n": 1})
     assert unheld(store, patch) == ["menu/tea"]
+    store.call("replica", "primary", "menu", "sqlite:1")
     store.call("synced", "primary", "menu", "sqlite:1", "000")
     assert unheld(store, patch) is None
 

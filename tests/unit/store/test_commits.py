@@ -95,7 +95,7 @@ def test_a_list_of_writes_answers_for_each(store: StoreFile) -> None:
         "replication": "pending",
         "writes": [
             {"path": "a/1", "version": f"{epoch}-1"},
-            {"path": "a/2", "version": ""},
+            {"path": "a/2", "version": f"{epoch}-1"},
             {"path": "a/1", "version": f"{epoch}-1"},
         ],
     }
