@@ -131,8 +131,8 @@ UPDATE entries SET state = 0, attempts = 0, error = NULL, heads = ? WHERE id = ?
 -- name: found
 UPDATE entries SET state = 1, running_s = ?, error = NULL WHERE id = ? AND state <> 1;
 
--- name: entries_after
-SELECT id, upstream, number, state, writes, created_us FROM entries WHERE id > ? ORDER BY id LIMIT ?;
+-- name: entries_between
+SELECT id, upstream, number, state, writes, created_us FROM entries WHERE id > ? AND id <= ? ORDER BY id LIMIT ?;
 
 -- name: give_up_numbers
 INSERT INTO given_up (upstream, first, last) VALUES (?, ?, ?);

@@ -100,9 +100,8 @@ class Restored:
         undecided = covered.undecided(upstream.number)
         kept: Spans = []
         before_us = None
-        position = 0
-        self._outbox.flush()
-        while rows := self._db.execute(SQL["entries_after"], (position, ROWS_AT_ONCE)).fetchall():
+        position, last = 0, self._progress.entry_id
+        while rows := self._rows(position, last):
             for ident, owner, number, _, _, created_us in rows:
                 position = ident
                 if owner == upstream.id:
@@ -113,6 +112,11 @@ class Restored:
         given_up = self._db.execute(SQL["given_up"], (upstream.id,)).fetchall()
         missing = without(undecided, joined([*kept, *given_up]))
         return Survey(covered, missing, before_us)
+
+    def _rows(self, position: int, last: int) -> list[tuple[Any, ...]]:
+        """The next entries behind `position`, with all that this transaction has gathered."""
+        self._outbox.flush()
+        return self._db.execute(SQL["entries_between"], (position, last, ROWS_AT_ONCE)).fetchall()
 
     def accept(self, upstream: Upstream) -> dict[str, Any]:
         """An operator gives up what is missing; an operation. Raises Problem where nothing is known to be missing."""
@@ -147,8 +151,9 @@ class Restored:
             for document in self._documents.get_ids({document_of(head) for one in released for head in one.heads}):
                 self._lose(document, seq)
         count = position = 0
-        self._outbox.flush()
-        while rows := self._db.execute(SQL["entries_after"], (position, ROWS_AT_ONCE)).fetchall():
+        # What comes from now on waits in any case; to look at that, too, would be to run after clients that write.
+        last = self._progress.entry_id
+        while rows := self._rows(position, last):
             position, changing = _part(rows, upstream.id, cursor)
             for entry in self._outbox.load(list(changing)):
                 state = changing[entry.id]
@@ -158,7 +163,6 @@ class Restored:
                 else:
                     self._found(upstream, entry, state, seq)
             yield
-            self._outbox.flush()
         self._outbox.moved(upstream, seq, cursor_id)
         self._surveys.pop(upstream.name, None)
         if upstream.name == PRIMARY:
