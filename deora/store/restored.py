@@ -44,9 +44,9 @@ from deora.store.view import Document, Documents
 
 _log = logging.getLogger("deora.store")
 
-# What one step looks at, and what it changes: some 10 ms in which no client is served.
+# What one step looks at, and what it changes: as much as the settlement of a small batch does.
 ROWS_AT_ONCE: Final = 2000
-WRITES_AT_ONCE: Final = 500
+WRITES_AT_ONCE: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
