@@ -379,6 +379,8 @@ def test_a_document_whose_row_was_swept_keeps_its_order(make_store: MakeStore) -
     restore(store)
     assert store.view("a/1") is None, "clients were told that it is deleted"
     assert store.view("b/1") == {"n": 2}
+    queues = {path: 4 * store.column(path, "id") for path in ("a/1", "b/1")}
+    assert store.rows("SELECT id, heads FROM entries") == [(1, queues["a/1"]), (2, queues["a/1"]), (3, queues["b/1"])]
     store.commit(set_("a/1", {"n": 3}))
     assert store.view("a/1") == {"n": 3}
     assert store.column("a/1", "pending") == 3
