@@ -143,8 +143,9 @@ class Restored:
 
     def requeue(self, upstream: Upstream, seq: int, cursor_id: str, covered: list[Any]) -> Steps:
         """The errand behind the moved cursor, which stands at (seq, cursor_id); returns how many wait again."""
-        if not upstream.lost:
-            return 0  # it was done, and the answer was lost
+        if not upstream.lost or seq <= upstream.seq:
+            # It was done, and the answer was lost; or a replayer that was left behind asks for what is long past.
+            return 0
         cursor = Covered.from_wire(covered)
         released = self._outbox.release_all(upstream)
         if upstream.name == PRIMARY:

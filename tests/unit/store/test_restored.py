@@ -166,6 +166,11 @@ def test_asked_once_more_it_has_been_done(store: StoreFile) -> None:
     answer = store.call("requeue", "primary", 9, "restored", packed(Coverage()))
     assert answer is not None
     assert (answer.value, known(store)) == (0, (3, "restored"))
+    store.deliver()
+    assert survey(store)[0] == 0
+    late = store.call("requeue", "primary", 3, "restored", packed(Coverage()))
+    assert late is not None
+    assert (late.value, known(store)) == (0, (4, LOST)), "of a replayer that was left behind"
 
 
 def test_many_entries_take_many_steps_and_clients_come_between(
@@ -347,7 +352,8 @@ def test_while_it_is_lost_only_what_this_box_does_not_hold_is_taken(store: Store
     store.commit(set_("a/1", {"n": 1}))
     store.deliver()
     survey(store)
-    assert adopt(store, 0, ("a/1", None), ("a/2", b'{"x":1}')) == ["a/1"]
+    # The cursor has been moved, and what upstream lacks is not queued again yet.
+    assert adopt(store, known(store)[0] + 2, ("a/1", None), ("a/2", b'{"x":1}')) == ["a/1"]
     assert (store.view("a/1"), store.view("a/2")) == ({"n": 1}, {"x": 1})
 
 
