@@ -3,6 +3,7 @@ tests/unit/replay/test_restored.py."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -222,6 +223,30 @@ def test_a_crash_at_any_step_is_made_good_by_beginning_anew(
     assert store.view("a/0") == {"n": 12}
 
 
+@pytest.mark.torture
+def test_how_long_the_steps_are(make_store: MakeStore) -> None:
+    """20,000 entries; prints the figures. Nothing is asserted of them but that none is a stall."""
+    store = make_store(settings_with(max_entries=1_000_000, max_bytes=2**31))
+    for start in range(0, 20_000, 1000):
+        writes = (increment(f"a/{number % 5_000}") for number in range(start, start + 1000))
+        store.handle(*(encode_commit(next(store.ids), [write]) for write in writes))
+    store.deliver()
+    store.reopen()
+    for operation in (("survey", "primary", packed(Coverage())), ("requeue", "primary", 999, "r", packed(Coverage()))):
+        ident, took_s, answers = next(store.ids), list[float](), dict[int, Any]()
+        frames = [encode_call(ident, *operation)]
+        while ident not in answers:
+            began_s = time.monotonic()
+            answers = store.handle(*frames).answers
+            took_s.append(time.monotonic() - began_s)
+            frames = []
+        took_s.sort()
+        median_ms, longest_ms = took_s[len(took_s) // 2] * 1000, took_s[-1] * 1000
+        print(f"{operation[0]}: {len(took_s)} steps, {sum(took_s):.1f} s, {median_ms:.0f} ms, at most {longest_ms:.0f}")
+        assert longest_ms < 5000
+    assert store.service.outbox.upstreams["primary"].pending == 20_000
+
+
 # -- what is missing
 
 
@@ -322,6 +347,7 @@ def test_a_copy_replaces_the_view_once_all_is_settled(store: StoreFile) -> None:
     restore(store, 2)
     store.deliver()
     assert store.view("a/1") == {"n": 1, "paid": True}, "nothing else is known yet"
+    assert store.column("a/1", "base_state") == Base.LOST, "that it was settled tells nothing of the rest"
     seq = known(store)[0]
     assert adopt(store, seq, ("a/1", b'{"n":1}'), ("a/2", None)) == []
     assert (store.view("a/1"), store.view("a/2")) == ({"n": 1}, None)
