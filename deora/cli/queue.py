@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import quote, urlencode
 
 import click
@@ -13,6 +15,8 @@ import click
 from deora.cli.client import ControlClient, ControlError
 from deora.cli.options import instance_options, json_option
 from deora.cli.terminal import show, show_json
+
+_COMMANDS: Final = {'{"force": true}': "--force", "GET /v1/queue/entries lists them": "`deora queue ls` lists them"}
 
 
 @click.group(invoke_without_command=True)
@@ -91,7 +95,8 @@ def show_entry(entry_id: str, data: Path, as_json: bool) -> None:
     Example:
       deora queue show 1204
     """
-    entry = ControlClient(data).get(_entry_path(entry_id))
+    with _in_words_of_commands():
+        entry = ControlClient(data).get(_entry_path(entry_id))
     if as_json:
         show_json(entry)
         return
@@ -112,12 +117,8 @@ def retry_entry(entry_id: str, force: bool, data: Path, as_json: bool) -> None:
     Example:
       deora queue retry 1204
     """
-    try:
+    with _in_words_of_commands():
         answer = ControlClient(data).post(f"{_entry_path(entry_id)}:retry", {"force": True} if force else None)
-    except ControlError as error:
-        if error.hint is not None:  # the server speaks to whoever sends HTTP
-            error.hint = error.hint.replace('{"force": true}', "--force")
-        raise
     _say(answer, as_json, f"entry {entry_id} is in the queue again")
 
 
@@ -138,7 +139,8 @@ def drop_entry(entry_id: str, yes: bool, data: Path, as_json: bool) -> None:
     """
     if not yes and can_ask():
         click.confirm(f"Drop entry {entry_id}? Its writes will never reach that upstream.", abort=True, err=True)
-    answer = ControlClient(data).delete(_entry_path(entry_id))
+    with _in_words_of_commands():
+        answer = ControlClient(data).delete(_entry_path(entry_id))
     _say(answer, as_json, f"entry {entry_id} is dropped")
 
 
@@ -175,6 +177,18 @@ def resume_queue(data: Path, as_json: bool) -> None:
 def can_ask() -> bool:
     """Whether a person can be asked: a script's command must not wait for an answer."""
     return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+@contextmanager
+def _in_words_of_commands() -> Iterator[None]:
+    """Hints as an operator can follow them: the server speaks to whoever sends HTTP."""
+    try:
+        yield
+    except ControlError as error:
+        if error.hint is not None:
+            for spoken, meant in _COMMANDS.items():
+                error.hint = error.hint.replace(spoken, meant)
+        raise
 
 
 def _entry_path(entry_id: str) -> str:

@@ -44,17 +44,28 @@ def pause(name: str, data: Path, as_json: bool) -> None:
 
 @upstream.command()
 @click.argument("name")
+@click.option(
+    "--accept-loss", is_flag=True, help="Upstream was restored: go on without the entries that it and this box lack."
+)
 @instance_options
 @json_option
-def resume(name: str, data: Path, as_json: bool) -> None:
+def resume(name: str, accept_loss: bool, data: Path, as_json: bool) -> None:
     """Go on sending to the upstream NAME.
+
+    With --accept-loss also where it was restored from a backup that is older than what this box still keeps: what is
+    kept is queued again, what is not kept is given up. `deora status` says how many entries that are.
 
     \b
     Example:
       deora upstream resume primary
+      deora upstream resume primary --accept-loss
     """
-    answer = ControlClient(data).post(f"/admin/upstreams/{quote(name, safe='')}:resume")
+    action = "acceptLoss" if accept_loss else "resume"
+    answer = ControlClient(data).post(f"/admin/upstreams/{quote(name, safe='')}:{action}")
     if as_json:
         show_json(answer)
+    elif accept_loss:
+        count = answer["accepted"]
+        click.echo(f"upstream {name} goes on without {count} entries; `deora queue` shows what is sent again")
     else:
         click.echo(f"upstream {name} is resumed; `deora queue` shows how its queue drains")

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from deora.outbox.statements import SQL
+from deora.outbox.states import State
+
+LOST: Final = "lost"
+"""`batch_id` while the queue is not in step with an upstream that was restored. No cursor ever has this id, so no batch
+that is formed meanwhile can be sent."""
 
 
 @dataclass(slots=True)
@@ -35,6 +40,31 @@ class Upstream:
     inflight: int = 0
     claims: int = 0
     changed: bool = False
+
+    @property
+    def lost(self) -> bool:
+        """Whether upstream's cursor went back and the queue has not come to terms with it."""
+        return self.batch_id == LOST
+
+    def count(self, before: State, after: State, priority: int, size_bytes: int) -> None:
+        """Counts an entry of `size_bytes` on disk from one stored state into another."""
+        self.changed = True
+        self._count_at(before, -1, priority)
+        self._count_at(after, 1, priority)
+        into_done = int(after is State.DONE) - int(before is State.DONE)
+        self.done_bytes += into_done * size_bytes
+        self.live_bytes -= into_done * size_bytes
+
+    def _count_at(self, state: State, by: int, priority: int) -> None:
+        if state is State.DONE:
+            self.done += by
+        elif state is State.DEAD:
+            self.dead += by
+        else:
+            self.pending += by
+            self.by_priority[priority] = self.by_priority.get(priority, 0) + by
+            if self.by_priority[priority] <= 0:
+                del self.by_priority[priority]
 
     @property
     def goes_by_age(self) -> bool:

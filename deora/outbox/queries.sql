@@ -119,10 +119,29 @@ SELECT upstream, state, commit_no, priority, writes, heads, payload FROM entries
 SELECT id, upstream, state, commit_no FROM entries WHERE id >= ? ORDER BY id LIMIT 4;
 
 -- name: dead_ids
-SELECT id FROM entries INDEXED BY entries_dead WHERE upstream = ? AND state = 2 ORDER BY id LIMIT ?;
+SELECT id FROM entries INDEXED BY entries_dead WHERE upstream = ? AND state = 2 AND id > ?
+ORDER BY id LIMIT ?;
 
 -- name: revive
 UPDATE entries SET state = 0, number = ?, attempts = 0, error = NULL WHERE id = ? AND state = 2;
+
+-- name: requeue
+UPDATE entries SET state = 0, attempts = 0, error = NULL, heads = ? WHERE id = ? AND state = 1;
+
+-- name: found
+UPDATE entries SET state = 1, running_s = ?, error = NULL WHERE id = ? AND state <> 1;
+
+-- name: entries_between
+SELECT id, upstream, number, state, writes, created_us FROM entries WHERE id > ? AND id <= ? ORDER BY id LIMIT ?;
+
+-- name: give_up_numbers
+INSERT INTO given_up (upstream, first, last) VALUES (?, ?, ?);
+
+-- name: give_up_number_of
+INSERT INTO given_up (upstream, first, last) SELECT upstream, number, number FROM entries WHERE id = ?;
+
+-- name: given_up
+SELECT first, last FROM given_up WHERE upstream = ? ORDER BY first;
 
 -- name: delete_entry
 DELETE FROM entries WHERE id = ?;

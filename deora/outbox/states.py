@@ -9,6 +9,8 @@
            |      RETRY               |              |
            +--------------------------+--------------+
 
+FOUND, a rarity, takes PENDING and DEAD to DONE: upstream was restored twice, and by its cursor it has the entry.
+
 PENDING and INFLIGHT are stored as the same number: which entries are inflight is what the persisted batches hold, so a
 claim writes one row and not one for each entry, and ending a batch can never leave an entry "running" for ever.
 """
@@ -40,6 +42,7 @@ class Event(Enum):
     DROP = "drop"
     PRUNE = "prune"
     REQUEUE = "requeue"
+    FOUND = "found upstream"
 
 
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
@@ -51,6 +54,9 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.DEAD, Event.DROP): State.GONE,
     (State.DONE, Event.PRUNE): State.GONE,
     (State.DONE, Event.REQUEUE): State.PENDING,
+    # Upstream was restored, and by its cursor this entry is among what it holds.
+    (State.PENDING, Event.FOUND): State.DONE,
+    (State.DEAD, Event.FOUND): State.DONE,
 }
 
 STORED: Final[dict[State, int]] = {State.PENDING: 0, State.INFLIGHT: 0, State.DONE: 1, State.DEAD: 2}

@@ -174,13 +174,13 @@ class Outbox:
             join_tail(self._db, self.queues, upstream, upstream.tail)
         self.flush()
 
-    def join_some(self) -> bool:
+    def join_some(self, *, of_all: bool = False) -> bool:
         """A part of `join_all`, for when nothing else is to do; whether there is more.
 
-        Batches stay as they are, and so does a tail that goes by age: it may never have to join.
+        Batches stay as they are, and so does a tail that goes by age, but `of_all`: it may never have to join.
         """
         self._write_entries()
-        choosing = [upstream for upstream in self.upstreams.values() if not upstream.goes_by_age]
+        choosing = [upstream for upstream in self.upstreams.values() if of_all or not upstream.goes_by_age]
         for upstream in choosing:
             join_tail(self._db, self.queues, upstream, JOINED_AT_ONCE)
         return any(upstream.tail for upstream in choosing)
@@ -326,7 +326,7 @@ class Outbox:
         for entry in entries:
             if row.joined:
                 self.queues.leave(entry.heads, entry.id)
-            self._count_out(upstream, entry, state)
+            upstream.count(State.PENDING, state, entry.priority, len(entry.payload) + OVERHEAD_BYTES)
         if state is State.DONE:
             self._db.executemany(SQL["settle_done"], [(running_s, entry.id) for entry in entries])
         else:
@@ -350,24 +350,35 @@ class Outbox:
                 upstream.inflight -= len(row.members)
                 self._remove_batch(row.id)
 
+    def release_all(self, upstream: Upstream) -> list[Entry]:
+        """Takes all batches of an upstream apart: none of them can land any more. Returns what they held."""
+        released = []
+        for row in [row for row in self._batches.values() if row.upstream == upstream.id]:
+            self._join_members(row)
+            self._remove_batch(row.id)
+            upstream.inflight -= len(row.members)
+            released += self.load(row.members)
+        return released
+
+    def requeue(self, upstream: Upstream, entry: Entry) -> None:
+        """Puts a done entry back at its place. Its heads may be new ones."""
+        self._db.execute(SQL["requeue"], (encode_heads(entry.heads), entry.id))
+        self.queues.rejoin(entry.heads, upstream.id, entry.id, entry.priority)
+        upstream.count(State.DONE, State.PENDING, entry.priority, len(entry.payload) + OVERHEAD_BYTES)
+
+    def found(self, upstream: Upstream, entry: Entry, state: State, running_s: int) -> None:
+        """Upstream turns out to have an entry that is pending (and in no batch) or dead: it is done."""
+        if state is State.DEAD:
+            self._db.execute(SQL["delete_dead_letters"], (entry.id,))
+        elif entry.id > upstream.joined:
+            upstream.tail -= 1
+        else:
+            self.queues.leave(entry.heads, entry.id)
+        self._db.execute(SQL["found"], (running_s, entry.id))
+        upstream.count(state, State.DONE, entry.priority, len(entry.payload) + OVERHEAD_BYTES)
+
     def _remove_batch(self, batch_id: str) -> _Row | None:
         row = self._batches.pop(batch_id, None)
         if row is not None:
             self._db.execute(SQL["delete_batch"], (batch_id,))
         return row
-
-    def _count_out(self, upstream: Upstream, entry: Entry, state: State) -> None:
-        size_bytes = len(entry.payload) + OVERHEAD_BYTES
-        upstream.changed = True
-        upstream.pending -= 1
-        if state is State.DONE:
-            upstream.done += 1
-            upstream.live_bytes -= size_bytes
-            upstream.done_bytes += size_bytes
-        else:
-            upstream.dead += 1
-        left = upstream.by_priority.get(entry.priority, 0) - 1
-        if left > 0:
-            upstream.by_priority[entry.priority] = left
-        else:
-            upstream.by_priority.pop(entry.priority, None)

@@ -66,8 +66,6 @@ def cuts(size: int, index: int | None) -> list[int]:
 
 
 STOPS: Final[dict[Verdict, str]] = {
-    Verdict.WENT_BACK: "upstream's cursor went back: upstream was restored from a backup, or replaced. Nothing is sent"
-    " until a person has decided; nothing is lost",
     Verdict.TAKEN_OVER: "another box has taken this one's queue over: {taken_by}. This box sends nothing any more",
     Verdict.MOVED: "upstream's cursor was moved by another box that says it is this one: a cloned disk or a copied data"
     " directory. Nothing is sent until one of the two is stopped and its data directory is made new",

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Protocol
 
 from deora.errors import Problem
 from deora.replay.batches import Batch
+from deora.replay.restored import Known, RestoreCalls
 from deora.wire.calls import Caller
 from deora.wire.frames import Role
+
+
+class StoreCalls(RestoreCalls, Protocol):
+    """What a lane asks of the store."""
+
+    async def open(self, upstream: str) -> tuple[str, str]:
+        """This store's node and epoch."""
+
+    async def next(self, upstream: str, max_writes: int, max_bytes: int, urgent_share: float) -> Batch:
+        """The next batch; waits until there is one and the upstream is not paused."""
+
+    async def paused(self, upstream: str) -> bool:
+        """Whether the upstream is paused now."""
+
+    async def attempted(self, upstream: str, batch_id: str, error: str) -> bool:
+        """Notes a failed attempt; says whether the upstream is paused now."""
+
+    async def split(self, upstream: str, batch_id: str, at: list[int], seq: int, cursor_id: str) -> None:
+        """Cuts a fenced batch."""
+
+    async def settle(self, upstream: str, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
+        """Ends a batch: applied, or with `error` refused."""
 
 
 class Calls(Caller):
@@ -52,6 +75,20 @@ class Calls(Caller):
     async def settle(self, upstream: str, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
         """See `StoreCalls.settle`."""
         await self._call("settle", upstream, batch_id, error, seq, cursor_id)
+
+    async def known(self, upstream: str) -> Known:
+        """See `RestoreCalls.known`."""
+        return Known(*await self._call("known", upstream))
+
+    async def survey(self, upstream: str, covered: list[Any]) -> tuple[int, int | None]:
+        """See `RestoreCalls.survey`."""
+        missing, before_us = await self._call("survey", upstream, covered)
+        return missing, before_us
+
+    async def requeue(self, upstream: str, seq: int, cursor_id: str, covered: list[Any]) -> int:
+        """See `RestoreCalls.requeue`."""
+        count: int = await self._call("requeue", upstream, seq, cursor_id, covered)
+        return count
 
     async def adopt(self, upstream: str, seq: int, copies: list[tuple[str, bytes | None]]) -> list[str]:
         """See `ReadCalls.adopt`."""

@@ -5,8 +5,9 @@ The loop is small because the cursor carries the weight:
 1. Ask the store for the next batch. It is persisted before this lane sees it, and handed out again, the very same,
    until it is settled or split.
 2. If the last outcome was anything but `Applied`, read upstream's cursor before anything else is sent.
-3. Landed: settle. Not landed: send the identical batch. Fenced: split it, or give its one entry up. Anything else means
-   that somebody else moves our cursor: stop and say so.
+3. Landed: settle. Not landed: send the identical batch. Fenced: split it, or give its one entry up. Went back: upstream
+   was restored; queue again what it lacks (`replay.restored`). Anything else means that somebody else moves our cursor:
+   stop and say so.
 4. A batch that upstream refuses for good is fenced first. A retry that is refused does not prove that the first copy is
    dead; a cursor that has moved past its seq does.
 5. A batch that fails as transient STRIKES times, while the cursor can be moved, counts as refused. An entry alone is
@@ -20,15 +21,17 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeVar
 
 from deora.clock import Clock
 from deora.errors import DeoraError
 from deora.replay.batches import STOPS, Batch, Verdict, cuts, judge
 from deora.replay.breaker import Breaker
 from deora.replay.breaker import State as BreakerState
+from deora.replay.calls import StoreCalls
 from deora.replay.coverage import CROWDED_BYTES, Coverage
 from deora.replay.policy import Retry, delay_s, ramp
+from deora.replay.restored import Restored
 from deora.upstream.base import (
     Applied,
     Cursor,
@@ -56,28 +59,6 @@ FIRST_LOOK_S: Final = 0.5
 RECHECK_S: Final = 3.0
 
 T = TypeVar("T")
-
-
-class StoreCalls(Protocol):
-    """What a lane asks of the store."""
-
-    async def open(self, upstream: str) -> tuple[str, str]:
-        """This store's node and epoch."""
-
-    async def next(self, upstream: str, max_writes: int, max_bytes: int, urgent_share: float) -> Batch:
-        """The next batch; waits until there is one and the upstream is not paused."""
-
-    async def paused(self, upstream: str) -> bool:
-        """Whether the upstream is paused now."""
-
-    async def attempted(self, upstream: str, batch_id: str, error: str) -> bool:
-        """Notes a failed attempt; says whether the upstream is paused now."""
-
-    async def split(self, upstream: str, batch_id: str, at: list[int], seq: int, cursor_id: str) -> None:
-        """Cuts a fenced batch."""
-
-    async def settle(self, upstream: str, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
-        """Ends a batch: applied, or with `error` refused."""
 
 
 @dataclass(slots=True)
@@ -151,6 +132,9 @@ class Lane:
         # None: the cursor must be read before anything is sent.
         self._coverage: Coverage | None = None
         self._successes = 16
+        self._restored = Restored(name, store, self._apply)
+        # Upstream was restored, and the queue has not come to terms with that.
+        self._lost = False
         # The entries of the last batch that was struck and fenced.
         self._suspects: frozenset[int] = frozenset()
 
@@ -160,6 +144,8 @@ class Lane:
         self._key = CursorKey(node, epoch, 0)
         while True:
             batch = await self._next()
+            if batch is None:
+                continue
             attempt = _Attempt()
             if len(batch.numbers) > 1 and self._suspects.issuperset(batch.numbers):
                 # To halve it again costs nobody anything, and all others wait for it.
@@ -169,7 +155,8 @@ class Lane:
 
     # -- waiting for work
 
-    async def _next(self) -> Batch:
+    async def _next(self) -> Batch | None:
+        """The next batch; None where it is to be asked for again, since the queue has changed."""
         crowded = self._coverage is not None and len(self._coverage.encode()) > CROWDED_BYTES
         waiting = asyncio.ensure_future(
             self._store.next(
@@ -181,7 +168,7 @@ class Lane:
         )
         try:
             while True:
-                is_well = self.status.state == "up" and self._breaker.state is BreakerState.CLOSED
+                is_well = self.status.state == "up" and self._breaker.state is BreakerState.CLOSED and not self._lost
                 interval_s = self._settings.check_interval_s if is_well else RECHECK_S
                 if not self._looked:
                     interval_s = FIRST_LOOK_S
@@ -191,7 +178,12 @@ class Lane:
                 # Nothing to send: see whether upstream is there all the same, so that status tells the truth.
                 if self._breaker.wait_s(self._clock.monotonic_s()) == 0:
                     cursor = await self._read_cursor()
-                    if self.status.state != "stopped" and not isinstance(cursor, Unclear | Unauthorised):
+                    if isinstance(cursor, Unclear | Unauthorised):
+                        continue
+                    if await self._restored.is_due(cursor):
+                        await self._come_to_terms(cursor)
+                        return None
+                    if self.status.state != "stopped":
                         self._shown("up", None)
         finally:
             waiting.cancel()
@@ -245,13 +237,16 @@ class Lane:
             return True
         if verdict is Verdict.FENCED:
             return await self._split(batch, attempt)
+        if verdict is Verdict.WENT_BACK:
+            await self._come_to_terms(cursor)
+            return True
         if verdict is not Verdict.NOT_LANDED:
             taken_by = cursor.taken_by if cursor is not None else None
             return await self._stopped(STOPS[verdict].format(taken_by=taken_by))
         try:
             coverage = Coverage.decode(cursor.applied) if cursor is not None else Coverage()
         except DeoraError as error:
-            return await self._stopped(f"{error.message} ({error.hint})")
+            return await self._stopped(_told(error))
         if attempt.refused is None:
             self._coverage = coverage
             return False
@@ -321,12 +316,26 @@ class Lane:
         """Upstream says that its cursor is elsewhere. The cursor tells more; where it does not, nothing spins."""
         return await self._failed(batch, attempt, Unclear("upstream's cursor was elsewhere when the batch arrived"))
 
+    async def _come_to_terms(self, cursor: Cursor | None) -> None:
+        """Upstream was restored. Until the queue is in step with it the store hands out nothing."""
+        self._lost, self._coverage = True, None
+        try:
+            self._lost = not await self._restored.settle(self._key, cursor)
+        except DeoraError as error:
+            self._say_stopped(_told(error))
+        else:
+            if not self._lost:
+                self._shown("up", None)
+
     async def _stopped(self, reason: str) -> bool:
+        self._say_stopped(reason)
+        await self._sleep(RECHECK_S)
+        return True
+
+    def _say_stopped(self, reason: str) -> None:
         if (self.status.state, self.status.last_error) != ("stopped", reason):
             _log.error("replay stopped: %s", reason, extra={"upstream": self.name})
         self._shown("stopped", reason)
-        await self._sleep(RECHECK_S)
-        return True
 
     async def _apply(self, delivery: Delivery) -> Outcome:
         return await self._call(self._upstream.apply(delivery), self._settings.deadline_s)
@@ -378,3 +387,7 @@ class Lane:
         self.status.state, self.status.last_error = state, error
         self.status.breaker, self.status.failures = breaker, self._breaker.failures
         self._report(self.name, self.status)
+
+
+def _told(error: DeoraError) -> str:
+    return f"{error.message} ({error.hint})" if error.hint is not None else error.message

@@ -17,7 +17,8 @@ from deora.store.settlements import PRIMARY, Settlements
 from deora.store.view import Base, Document, Documents
 
 _HELD: Final = """SELECT collection || '/' || name FROM documents
-  WHERE collection = ? AND name > ? AND ((base_state = 1 AND view IS NOT NULL) OR (base_state = 2 AND base IS NOT NULL))
+  WHERE collection = ? AND name > ?
+  AND ((base_state IN (1, 3) AND view IS NOT NULL) OR (base_state = 2 AND base IS NOT NULL))
   ORDER BY name LIMIT ?"""
 _SYNCED: Final = "INSERT OR REPLACE INTO replicas (collection, source, since, synced_us) VALUES (?, ?, ?, ?)"
 
@@ -61,6 +62,7 @@ class Adoption:
         for collection in set(self._replicas) - set(replicate):
             del self._replicas[collection]
             db.execute("DELETE FROM replicas WHERE collection = ?", (collection,))
+        self._pulling: set[str] = set()
         self.calls: dict[str, Callable[..., Any]] = {
             "adopt": self.adopt,
             "replica": self.replica,
@@ -88,12 +90,15 @@ class Adoption:
         return again
 
     def replica(self, _: Upstream, collection: str, source: str) -> str | None:
-        """Where the next pull of a collection goes on; None where it has not been listed, or of another source."""
+        """Where the pull that begins now goes on; None where it has not been listed, or of another source."""
+        self._pulling.add(collection)
         known_source, since = self._replicas.get(collection, (None, None))
         return since if known_source == source else None
 
     def synced(self, _: Upstream, collection: str, source: str, since: str) -> None:
-        """Notes that a collection is whole now."""
+        """Notes that a collection is whole now, unless upstream was restored since its pull began."""
+        if collection not in self._pulling:
+            return
         self._replicas[collection] = (source, since)
         self._db.execute(_SYNCED, (collection, source, since, self._clock.wall_us()))
 
@@ -102,6 +107,12 @@ class Adoption:
         # What this transaction has in hand is not in the file yet.
         self._documents.flush()
         return [path for (path,) in self._db.execute(_HELD, (collection, after, limit))]
+
+    def forget_replicas(self) -> None:
+        """Upstream was restored: marks of changes mean nothing any more, and every collection is to be listed anew."""
+        self._pulling.clear()
+        self._replicas.clear()
+        self._db.execute("DELETE FROM replicas")
 
     # -- judging writes
 
@@ -140,6 +151,9 @@ class Adoption:
         self, upstream: Upstream, document: Document, data: bytes | None, seq: int, commit_no: int
     ) -> bool:
         """Puts a copy under what waits; False where it is to be read again."""
+        if upstream.lost:
+            # What upstream lacks is about to be queued again, on top of a copy that comes behind that.
+            return False
         waiting = document.pending + document.dead > 0
         if waiting and self._settlements.takes_long:
             return False
@@ -154,7 +168,7 @@ class Adoption:
         )
         if isinstance(merged, Unfit):
             return False
-        if data == document.known_base():
+        if document.base_state != Base.LOST and data == document.known_base():
             # Nothing new, which is the common case: no row is written, and so nothing has to be synced.
             return True
         if merged.view != document.view:

@@ -90,26 +90,30 @@ class Housekeeping:
 
     def _prune_entries(self) -> int:
         """Done entries older than the retention go; younger ones too while the queue's share of the disk is used up.
+        None of an upstream whose cursor went back: it may lack them.
 
         A pass walks all entries, ROWS_AT_ONCE a step; an index on the done ones would cost each settlement more.
         """
         over_bytes = self._outbox.live_bytes() + self._outbox.done_bytes() - self._max_bytes
-        crowded = over_bytes > 0 and self._outbox.done_bytes() > 0
+        upstreams = self._outbox.upstreams.values()
+        crowded = over_bytes > 0 and any(upstream.done_bytes > 0 and not upstream.lost for upstream in upstreams)
         if self._position is None:
             if not crowded and self._progress.running_s < self._next_pass_s:
                 return 0
             self._position = 0
         rows = self._db.execute(SQL["prunable"], (self._position, ROWS_AT_ONCE)).fetchall()
-        by_id = {upstream.id: upstream for upstream in self._outbox.upstreams.values()}
+        by_id = {upstream.id: upstream for upstream in upstreams}
         oldest_kept_s = self._progress.running_s - self._retention_s
         gone: list[tuple[int]] = []
         for ident, upstream_id, size_bytes, running_s, state in rows:
             self._position = ident
+            upstream = by_id.get(upstream_id)
             if state != STORED[State.DONE] or (running_s > oldest_kept_s and over_bytes <= 0):
+                continue
+            if upstream is not None and upstream.lost:
                 continue
             gone.append((ident,))
             over_bytes -= size_bytes + OVERHEAD_BYTES
-            upstream = by_id.get(upstream_id)
             if upstream is not None:
                 upstream.done -= 1
                 upstream.done_bytes -= size_bytes + OVERHEAD_BYTES

@@ -32,6 +32,11 @@ def load_identity(db: sqlite3.Connection) -> tuple[tuple[str, str], Progress]:
     return (node, epoch), Progress(epoch, commit_no, entry_id, running_s)
 
 
+def new_batch_id() -> str:
+    """12 random characters: two boxes made from one image must not name their batches alike."""
+    return os.urandom(6).hex()
+
+
 def _random_name(length: int) -> str:
     # Crockford's alphabet: no letter that is mistaken for a digit when an operator reads it out.
     alphabet = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -21,16 +21,18 @@ from deora.errors import Problem
 from deora.outbox import pacing
 from deora.outbox.figures import Upstream
 from deora.outbox.selection import Limits
-from deora.outbox.statements import SQL
 from deora.outbox.states import State
 from deora.outbox.storage import Outbox
 from deora.store.adoption import Adoption, Unheld
 from deora.store.answers import Answers
 from deora.store.commits import CommitRequest, Committer, QueueLimits
+from deora.store.errands import Errands
+from deora.store.figures import Figures
 from deora.store.housekeeping import Housekeeping
-from deora.store.identity import load_identity
+from deora.store.identity import load_identity, new_batch_id
 from deora.store.operations import Operations
 from deora.store.refusals import refuse_group
+from deora.store.restored import Restored
 from deora.store.settlements import PRIMARY, Settlements
 from deora.store.view import Documents
 from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT, UNHELD, Frame, Kind, encode, pack, unpack
@@ -49,20 +51,11 @@ class Settings:
     replicate: tuple[str, ...] = ()
 
 
-def new_batch_id() -> str:
-    """12 random characters: two boxes made from one image must not name their batches alike."""
-    return os.urandom(6).hex()
-
-
 class Service:
     """The store behind its socket. Not safe to use after an exception other than Problem: reopen the file instead."""
 
     def __init__(
-        self,
-        db: sqlite3.Connection,
-        settings: Settings,
-        clock: Clock,
-        batch_ids: Callable[[], str] = new_batch_id,
+        self, db: sqlite3.Connection, settings: Settings, clock: Clock, batch_ids: Callable[[], str] = new_batch_id
     ) -> None:
         self._db = db
         self._directory = os.path.dirname(db.execute("PRAGMA database_list").fetchone()[2]) or "."
@@ -87,7 +80,6 @@ class Service:
         self._settlements = Settlements(
             documents, self.outbox, self.progress, self._clock, dead_holds=settings.dead_holds
         )
-        self._operations = Operations(self._settlements, self.outbox)
         self._housekeeping = Housekeeping(
             db,
             documents,
@@ -108,6 +100,11 @@ class Service:
             fresh_us=settings.fresh_us or 0,
             replicate=settings.replicate,
         )
+        self._restored = Restored(
+            db, documents, self.outbox, self._settlements, self._adoption, self.progress, self._clock
+        )
+        self._operations = Operations(self._settlements, self.outbox, self._restored)
+        self._errands = Errands()
         if settings.fresh_us is not None:
             self._committer.check_held = self._adoption.check_held
         self._parked: dict[str, tuple[int, Limits]] = {}
@@ -118,7 +115,7 @@ class Service:
         self._out: list[bytes] = []
         self._known_commit = self.progress.commit_no
         self._queue_changed = True
-        self._oldest: dict[str, int | None] = {}
+        self._figures = Figures(db, self.outbox, self.progress, self.identity)
 
     # -- one group
 
@@ -141,9 +138,10 @@ class Service:
             elif kind == Kind.CALL:
                 self._serve_call(ident, body)
             elif kind == Kind.PING:
-                self._oldest.clear()
+                self._figures.look_again()
                 self._queue_changed = True
                 self._out.append(encode(Kind.PONG, ident, pack(self.disk()), generation=generation))
+        self._out += self._errands.step()
         self._serve_parked()
         self._flush()
         self._db.execute("COMMIT")
@@ -159,9 +157,10 @@ class Service:
             self._db.execute("ROLLBACK")
         # A claim that this group would have answered waits as well.
         waiting = [ident for ident, _ in (*self._waited.values(), *self._parked.values())]
+        given_up = self._errands.give_up(Problem("unavailable", "the store has no room"))
         self._load()
         self._tick()
-        return b"".join(refuse_group(frames, waiting, self._kept, self.disk()))
+        return b"".join([*refuse_group(frames, waiting, self._kept, self.disk()), *given_up])
 
     def housekeep(self, *, idle: bool = True) -> tuple[bytes, bool]:
         """A step of housekeeping in a transaction of its own; whether another should follow soon."""
@@ -211,31 +210,7 @@ class Service:
 
     def figures(self) -> dict[str, Any]:
         """The queue's figures for status, metrics and GET /v1/queue."""
-        upstreams = {}
-        for upstream in self.outbox.upstreams.values():
-            if upstream.pending == 0:
-                self._oldest.pop(upstream.name, None)
-            elif upstream.name not in self._oldest:
-                row = self._db.execute(SQL["oldest_live"], {"upstream": upstream.id}).fetchone()
-                self._oldest[upstream.name] = row[1]
-            upstreams[upstream.name] = {
-                "pending": upstream.pending - upstream.inflight,
-                "inflight": upstream.inflight,
-                "dead": upstream.dead,
-                "done": upstream.done,
-                "paused": upstream.paused,
-                "by_priority": upstream.by_priority,
-                "oldest_since_s": self._oldest.get(upstream.name),
-                "accepted": upstream.number,
-            }
-        return {
-            "upstreams": upstreams,
-            "bytes": self.outbox.live_bytes(),
-            "running_s": self.progress.running_s,
-            "commit": self.progress.commit_no,
-            "node": self.identity[0],
-            "epoch": self.identity[1],
-        }
+        return self._figures.show()
 
     # -- commits
 
@@ -274,11 +249,11 @@ class Service:
             elif operation[0] == "hold":
                 self._kept.hold(*operation[1:])
             else:
-                self._out.append(encode(Kind.RESULT, ident, self._operate(ident, operation, resent=resent), aux=200))
+                self._operate(ident, operation, resent=resent)
         except Unheld as unheld:
             self._out.append(encode(Kind.RESULT, ident, pack(unheld.paths), aux=UNHELD))
         except Problem as problem:
-            self._out.append(encode(Kind.RESULT, ident, pack(problem.to_wire()), aux=problem.status))
+            self._out.append(_result(ident, problem))
 
     def _await(self, commit_no: int) -> None:
         """Notes that a client waits for upstream. One that repeats a request may find it decided already: it is told so
@@ -291,16 +266,24 @@ class Service:
         else:
             self._awaited.add(commit_no)
 
-    def _operate(self, ident: int, parts: list[Any], *, resent: bool) -> bytes:
+    def _operate(self, ident: int, parts: list[Any], *, resent: bool) -> None:
         """Does what an operator asks for, once: an earlier store may have done it and died with the answer."""
-        self._queue_changed = True
-        self._oldest.clear()
         known = self._kept.of_request(ident, b"") if resent else None
         if known is not None:
-            return known
-        answer = pack(self._operations.run(parts[0], parts[1:]))
-        self._kept.keep(ident, b"", answer)
-        return answer
+            self._out.append(encode(Kind.RESULT, ident, known, aux=200))
+            return
+        found = self._operations.run(parts[0], parts[1:])
+        if isinstance(found, dict):
+            self._out.append(self._operated(ident, found))
+        else:
+            self._errands.begin(found, lambda result: self._operated(ident, result))
+
+    def _operated(self, ident: int, found: Any) -> bytes:
+        self._queue_changed = True
+        self._figures.look_again()
+        if not isinstance(found, Problem):
+            self._kept.keep(ident, b"", pack(found))
+        return _result(ident, found)
 
     # -- the replayer's calls
 
@@ -318,6 +301,11 @@ class Service:
             elif operation == "attempted":
                 self.outbox.attempted(*rest)
                 self._reply(ident, upstream.paused)
+            elif operation == "known":
+                self._reply(ident, [upstream.seq, upstream.lost, upstream.paused])
+            elif operation in self._restored.errands:
+                steps = self._restored.errands[operation](upstream, *rest)
+                self._errands.begin(steps, lambda found: _reply(ident, found))
             elif operation == "split":
                 batch_id, at, seq, cursor_id = rest
                 self.outbox.split(upstream, batch_id, at, seq, cursor_id)
@@ -330,11 +318,11 @@ class Service:
             else:
                 raise Problem("bad-request", f"the store knows no call {operation!r}")
         except Problem as problem:
-            self._out.append(encode(Kind.REPLY, ident, pack(problem.to_wire()), aux=1))
+            self._out.append(_reply(ident, problem))
 
     def _settle(self, upstream: Upstream, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
         self._queue_changed = True
-        self._oldest.pop(upstream.name, None)
+        self._figures.look_again(upstream.name)
         self._paces[upstream.name].ended_s = self._clock.monotonic_s()
         if seq > upstream.seq:
             self.outbox.moved(upstream, seq, cursor_id)
@@ -350,7 +338,7 @@ class Service:
         self._put_off.clear()
         for name, (ident, limits) in list(self._parked.items()):
             upstream = self.outbox.upstreams[name]
-            if upstream.paused or upstream.pending == 0:
+            if upstream.paused or upstream.lost or upstream.pending == 0:
                 continue
             due_s = self._due_s(upstream, limits)
             if due_s > self._clock.monotonic_s():
@@ -375,12 +363,28 @@ class Service:
         )
 
     def wait_s(self, longest_s: float) -> float:
-        """How long the store may wait for frames before it must handle an empty group: a claim that was put off.
+        """How long the store may wait for frames before it must handle an empty group: an errand, a claim put off.
 
         One that found nothing does not count: what waits is held by a dead entry, and only a frame can change that.
         """
+        if self._errands.is_busy:
+            return 0.0
         now_s = self._clock.monotonic_s()
         return max(0.0, min([longest_s, *(due_s - now_s for due_s in self._put_off.values())]))
 
     def _reply(self, ident: int, value: Any) -> None:
-        self._out.append(encode(Kind.REPLY, ident, pack(value)))
+        self._out.append(_reply(ident, value))
+
+
+def _reply(ident: int, value: Any) -> bytes:
+    """The answer to a CALL: a value, or the Problem that refuses it."""
+    if isinstance(value, Problem):
+        return encode(Kind.REPLY, ident, pack(value.to_wire()), aux=1)
+    return encode(Kind.REPLY, ident, pack(value))
+
+
+def _result(ident: int, value: Any) -> bytes:
+    """The answer to a COMMIT of an operator, or the Problem that refuses any."""
+    if isinstance(value, Problem):
+        return encode(Kind.RESULT, ident, pack(value.to_wire()), aux=value.status)
+    return encode(Kind.RESULT, ident, pack(value), aux=200)

@@ -44,13 +44,18 @@ class Settlements:
             if document.pending == 0 and document.dead == 0:
                 self._documents.in_step(document)
             else:
-                document.keep_base()
-                document.base = replay_writes(document.base, document.path, payloads[document.id], applied=True)
-                document.base_state = Base.HELD
+                self._move_base(document, payloads[document.id])
                 self._documents.changed(document.path, document)
             document.base_seq, document.checked_us = upstream.seq, now_us
             self.notices[document.path] = None
         return [entry.commit_no for entry in entries]
+
+    def _move_base(self, document: Document, payloads: list[bytes]) -> None:
+        """Adds to the base what upstream has applied, where it is known what it was added to."""
+        if document.base_state != Base.LOST:
+            document.keep_base()
+            document.base = replay_writes(document.base, document.path, payloads, applied=True)
+            document.base_state = Base.HELD
 
     def refused(self, upstream: Upstream, batch_id: str, error: str) -> list[int]:
         """Upstream has refused the one entry of a batch for good: it is dead, and in the view until dropped.
@@ -87,13 +92,11 @@ class Settlements:
         self._outbox.join_all()
         db = self._outbox.database
         upstream.number += 1
+        db.execute(SQL["give_up_number_of"], (entry.id,))
         db.execute(SQL["revive"], (upstream.number, entry.id))
         db.execute(SQL["delete_dead_letters"], (entry.id,))
         self._outbox.queues.rejoin(entry.heads, upstream.id, entry.id, entry.priority)
-        upstream.dead -= 1
-        upstream.pending += 1
-        upstream.by_priority[entry.priority] = upstream.by_priority.get(entry.priority, 0) + 1
-        upstream.changed = True
+        upstream.count(State.DEAD, State.PENDING, entry.priority, len(entry.payload) + OVERHEAD_BYTES)
         if upstream.name == PRIMARY:
             for document in documents:
                 document.dead -= 1
@@ -106,6 +109,7 @@ class Settlements:
         upstream, entry = self._dead(entry_id, Event.DROP)
         documents = self._documents.get_ids(document_of(head) for head in entry.heads)
         db = self._outbox.database
+        db.execute(SQL["give_up_number_of"], (entry.id,))
         db.execute(SQL["delete_entry"], (entry.id,))
         db.execute(SQL["delete_dead_letters"], (entry.id,))
         upstream.dead -= 1
@@ -117,9 +121,9 @@ class Settlements:
             self._review(documents)
         return upstream
 
-    def dead_ids(self, upstream: Upstream, limit: int) -> list[int]:
-        """The oldest dead entries of an upstream."""
-        rows = self._outbox.database.execute(SQL["dead_ids"], (upstream.id, limit))
+    def dead_ids(self, upstream: Upstream, after: int, limit: int) -> list[int]:
+        """The oldest dead entries of an upstream whose id comes behind `after`."""
+        rows = self._outbox.database.execute(SQL["dead_ids"], (upstream.id, after, limit))
         return [row[0] for row in rows]
 
     def _dead(self, entry_id: int, event: Event) -> tuple[Upstream, Entry]:
@@ -155,15 +159,16 @@ class Settlements:
         return bool(holding)
 
     def _review(self, documents: list[Document]) -> None:
-        """Works the views out again from the bases, as one new commit."""
+        """Works the views out again from the bases, as one new commit; where a base is lost, a copy will do it."""
         self._progress.commit_no += 1
         version, now_us = self._progress.version(), self._clock.wall_us()
         for document in documents:
             document.keep_base()
-            payloads = [entry.payload for entry in self.unsettled(document)]
-            view = replay_writes(document.base, document.path, payloads)
-            # The commit of the last client's write stays: it tells whether an entry has later writes.
-            document.show(view, version, document.commit_no, now_us)
+            if document.base_state != Base.LOST:
+                payloads = [entry.payload for entry in self.unsettled(document)]
+                view = replay_writes(document.base, document.path, payloads)
+                # The commit of the last client's write stays: it tells whether an entry has later writes.
+                document.show(view, version, document.commit_no, now_us)
             self._documents.changed(document.path, document)
             if document.pending == 0 and document.dead == 0:
                 self._documents.in_step(document)

@@ -5,6 +5,9 @@
 While nothing is live or dead the two are equal and stored once. A write changes the view and, where it is the first
 since then, keeps the old view as the base. A settlement moves the base on; dropping a dead entry works the view out
 again from the base.
+
+Where upstream was restored, the base of a document whose writes it has lost is LOST: it holds them, upstream does not.
+Until a copy comes the view stands as it is, with all that clients were told, and nothing is worked out from the base.
 """
 
 from __future__ import annotations
@@ -34,8 +37,8 @@ _INSERT: Final = """INSERT INTO documents (id, collection, name, version, commit
 _UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_us = ?4, updated_us = ?5, pending = ?6,
   dead = ?7, base_state = ?8, view = CAST(?9 AS TEXT), base = CAST(?10 AS TEXT), base_seq = ?11, checked_us = ?12
   WHERE id = ?1"""
-_IN_STEP: Final = """UPDATE documents SET pending = 0, base_state = 1, base = NULL, base_seq = ?2, checked_us = ?3
-  WHERE id = ?1"""
+_IN_STEP: Final = """UPDATE documents SET pending = 0, base_state = CASE base_state WHEN 3 THEN 3 ELSE 1 END,
+  base = NULL, base_seq = ?2, checked_us = ?3 WHERE id = ?1"""
 _EARLIEST_US: Final = -(2**63)
 _LATEST_US: Final = 2**63 - 1
 _GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone
@@ -51,6 +54,7 @@ class Base(IntEnum):
     NONE = 0
     SAME = 1
     HELD = 2
+    LOST = 3
 
 
 @dataclass(slots=True)
@@ -85,6 +89,9 @@ class Document:
                 self.created_us = now_us
             self.updated_us = now_us
             self.version = version
+        elif not self.version:
+            # Deleted without ever having been here: that it is gone has a version, too.
+            self.version = version
         self.view = view
         self.commit_no = commit_no
 
@@ -93,6 +100,10 @@ class Document:
         if self.base_state == Base.SAME:
             self.base = self.view
             self.base_state = Base.HELD
+
+    def lose_base(self, seq: int) -> None:
+        """Upstream was restored, and what it holds is not known. Only copies from this seq on will tell."""
+        self.base_state, self.base, self.base_seq = Base.LOST, None, seq
 
     def known_base(self) -> bytes | None:
         """The base's text; None where upstream has no such document, or is not known to."""
@@ -159,7 +170,9 @@ class Documents:
 
     def in_step(self, document: Document) -> None:
         """Upstream holds what clients see: nothing is live or dead any more, and the base need not be stored."""
-        document.pending, document.base_state, document.base = 0, Base.SAME, None
+        document.pending, document.base = 0, None
+        if document.base_state != Base.LOST:
+            document.base_state = Base.SAME
         self.changed(document.path, document)
 
     def settle(self, settled: dict[int, int], seq: int, now_us: int) -> tuple[list[str], list[int]]:

@@ -21,6 +21,12 @@ Reply = tuple[int, bytes, bytes]
 
 UPSTREAMS: Final = b"/admin/upstreams/"
 _DOCUMENTS: Final = b"/v1/documents"
+# An action on an upstream -> the store's operation, and what it takes beside the upstream's name.
+_ON_UPSTREAMS: Final[dict[bytes, tuple[Any, ...]]] = {
+    b"pause": ("pause", True),
+    b"resume": ("pause", False),
+    b"acceptLoss": ("acceptLoss",),
+}
 
 
 class Control:
@@ -64,12 +70,13 @@ class Control:
 
     def _upstream(self, request: Incoming, rest: bytes) -> bytes | None:
         name, _, action = rest.partition(b":")
-        if action not in (b"pause", b"resume"):
+        operation = _ON_UPSTREAMS.get(action)
+        if operation is None:
             return None
         if request.method != b"POST":
             raise _only(request, "POST")
         require(request.scope, Scope.ADMIN)
-        return pack(["pause", name.decode("latin-1"), action == b"pause"])
+        return pack([operation[0], name.decode("latin-1"), *operation[1:]])
 
     def _health(self) -> Reply:
         return _json(*health.health(self._gauges.snapshot(self._now_s())))

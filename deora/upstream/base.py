@@ -36,7 +36,10 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A batch as it is sent. With no payloads it only moves the cursor: a fence."""
+    """A batch as it is sent. With no payloads it only moves the cursor: a fence.
+
+    `step`: how far it moves the cursor; more than one only to pass what a cursor had come to before it went back.
+    """
 
     key: CursorKey
     expected_seq: int
@@ -44,11 +47,12 @@ class Delivery:
     batch_id: str
     applied: bytes
     payloads: list[bytes]
+    step: int = 1
 
     @property
     def seq(self) -> int:
         """The cursor's seq when the batch has landed."""
-        return self.expected_seq + 1
+        return self.expected_seq + self.step
 
 
 @dataclass(frozen=True, slots=True)

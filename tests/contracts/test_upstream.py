@@ -17,7 +17,7 @@ from deora.documents.updates import read_update
 from deora.documents.values import INT_MAX, INT_MIN, canonical
 from deora.documents.writes import Write, encode_writes
 from deora.errors import Problem
-from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Moved, Outcome, Refused, Upstream
+from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Moved, Outcome, Page, Refused, Upstream
 from tests.contracts.conftest import Bench
 
 KEY = CursorKey("box1", "epoch1", 0)
@@ -152,6 +152,27 @@ async def test_a_fence_may_be_the_first_thing_of_all(bench: Bench) -> None:
     assert await sender.upstream.apply(late) == Moved()
     assert await sender.upstream.read_cursor(KEY) == Cursor(1, "fence:b1", b"")
     assert await bench.all_documents() == {}
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+async def test_a_cursor_may_be_moved_past_seqs_that_it_never_had(bench: Bench, batches: int) -> None:
+    """As after a restore: what another life of this upstream had taken is behind it then."""
+    sender = Sender(bench.make())
+    for number in range(1, batches + 1):
+        await sender.send(f"b{number}", entry(set_("a/1", {"n": number})))
+    late = sender.delivery("late", entry(set_("a/1", {"n": 99})))
+    step = 42 - batches
+    moved = Delivery(KEY, sender.seq, sender.batch_id, "restored", b"x", [], step=step)
+    assert await sender.upstream.apply(moved) == Applied()
+    assert await sender.upstream.apply(moved) == Moved()
+    assert await sender.upstream.apply(late) == Moved()
+    assert await sender.upstream.read_cursor(KEY) == Cursor(42, "restored", b"x")
+    page = await sender.upstream.read_documents(KEY, ["a/1"])
+    assert isinstance(page, Page)
+    assert page.seq == 42
+    sender.seq, sender.batch_id = 42, "restored"
+    assert await sender.send("next", entry(set_("a/1", {"n": 100}))) == Applied()
+    assert await bench.read_document("a/1") == b'{"n":100}'
 
 
 async def test_a_fence_comes_too_late_for_a_batch_that_has_landed(bench: Bench) -> None:

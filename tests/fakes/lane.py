@@ -7,13 +7,16 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import orjson
 
 from deora.documents.writes import Write, decode_writes
 from deora.replay.batches import Batch
 from deora.replay.breaker import Breaker
-from deora.replay.lane import Lane, LaneSettings, Status, StoreCalls
+from deora.replay.calls import StoreCalls
+from deora.replay.lane import Lane, LaneSettings, Status
+from deora.replay.restored import Known
 from deora.upstream.base import Cursor, CursorKey, Delivery, Outcome, Unauthorised, Unclear
 from tests.fakes.calls import StoreWithCalls
 from tests.fakes.clock import ManualClock
@@ -75,6 +78,24 @@ class _PointedStore:
         await self._points.reach("split asked")
         await self._calls.split(upstream, batch_id, at, seq, cursor_id)
         await self._points.reach("split answered")
+
+    async def known(self, upstream: str) -> Known:
+        await self._points.reach("known asked")
+        known = await self._calls.known(upstream)
+        await self._points.reach("known answered")
+        return known
+
+    async def survey(self, upstream: str, covered: list[Any]) -> tuple[int, int | None]:
+        await self._points.reach("survey asked")
+        found = await self._calls.survey(upstream, covered)
+        await self._points.reach("survey answered")
+        return found
+
+    async def requeue(self, upstream: str, seq: int, cursor_id: str, covered: list[Any]) -> int:
+        await self._points.reach("requeue asked")
+        count = await self._calls.requeue(upstream, seq, cursor_id, covered)
+        await self._points.reach("requeue answered")
+        return count
 
     async def settle(self, upstream: str, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
         await self._points.reach("settle asked")

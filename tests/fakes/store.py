@@ -199,15 +199,22 @@ class StoreFile:
         ident = next(self.ids) if ident is None else ident
         return self.handle(encode_commit(ident, writes, **options)).answers[ident]
 
-    def operate(self, *parts: Any) -> Answer:
+    def operate(self, *parts: Any, ident: int | None = None, resent: bool = False) -> Answer:
         """An operator's change of the queue in a group of its own."""
-        ident = next(self.ids)
-        return self.handle(encode_operation(ident, *parts)).answers[ident]
+        ident = next(self.ids) if ident is None else ident
+        return self._answer(ident, encode_operation(ident, *parts, resent=resent))[ident]
 
     def call(self, *parts: Any) -> Answer | None:
         """A call of the replayer; None where the store lets it wait."""
         ident = next(self.ids)
-        return self.handle(encode_call(ident, *parts)).answers.get(ident)
+        return self._answer(ident, encode_call(ident, *parts)).get(ident)
+
+    def _answer(self, ident: int, frame: bytes) -> dict[int, Answer]:
+        """The answers to a frame, an errand's after its last step."""
+        answers = self.handle(frame).answers
+        while ident not in answers and self.service.wait_s(3600) == 0:
+            answers = self.handle().answers
+        return answers
 
     def claim(
         self, upstream: str = "primary", max_writes: int = 500, max_bytes: int = MIB, urgent_share: float = 0.8

@@ -56,6 +56,17 @@ class Call:
         return "apply" if self.delivery.payloads else "fence"
 
 
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What `FakeUpstream.backup` copied."""
+
+    documents: dict[str, bytes]
+    marks: dict[str, str]
+    changes: int
+    cursors: dict[CursorKey, Cursor]
+    applied: list[tuple[str, bytes]]
+
+
 Faults = Callable[[Call], Fault | Refused | Unclear | Unauthorised | None]
 
 
@@ -145,6 +156,15 @@ class FakeUpstream:
     def release(self, index: int = 0) -> Outcome:
         """Lets a request that the network held up arrive now. Its answer reaches nobody; the test may look at it."""
         return self._apply(self.held_up.pop(index))
+
+    def backup(self) -> Backup:
+        """A copy of all that it holds now."""
+        return Backup(dict(self.documents), dict(self.marks), self.changes, dict(self.cursors), list(self.applied))
+
+    def restore(self, backup: Backup) -> None:
+        """Puts a backup in place: what came after it has never been."""
+        self.documents, self.marks, self.changes = dict(backup.documents), dict(backup.marks), backup.changes
+        self.cursors, self.applied = dict(backup.cursors), list(backup.applied)
 
     def take_over(self, key: CursorKey, taker: str) -> None:
         """Puts a takeover's marker into a cursor."""

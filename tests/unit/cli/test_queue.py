@@ -85,6 +85,25 @@ def test_a_refusal_says_what_the_server_said(deora: Deora, routes: Routes) -> No
     assert result.stderr == "error: orders/o1 has later writes\nhint: look first; --force does it\n"
 
 
+@pytest.mark.usefixtures("instance")
+@pytest.mark.parametrize(
+    ("words", "request_sent"),
+    [
+        ("queue show 7", "GET /v1/queue/entries/7"),
+        ("queue retry 7", "POST /v1/queue/entries/7:retry"),
+        ("queue drop 7 --yes", "DELETE /v1/queue/entries/7"),
+    ],
+)
+def test_an_unknown_entry_is_looked_for_by_a_command(
+    deora: Deora, routes: Routes, words: str, request_sent: str
+) -> None:
+    hint = "GET /v1/queue/entries lists them; done ones are pruned after retention_hours"
+    routes[request_sent] = (404, {"detail": "the queue has no entry 7", "hint": hint})
+    result = deora(*words.split())
+    said = "`deora queue ls` lists them; done ones are pruned after retention_hours"
+    assert result.stderr == f"error: the queue has no entry 7\nhint: {said}\n"
+
+
 @pytest.mark.parametrize(("answer", "sent"), [("n\n", 0), ("y\n", 1)])
 def test_drop_asks_on_a_terminal(
     monkeypatch: pytest.MonkeyPatch, deora: Deora, instance: ControlServer, routes: Routes, answer: str, sent: int

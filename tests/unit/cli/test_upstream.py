@@ -23,6 +23,14 @@ def test_pause_and_resume(deora: Deora, instance: ControlServer, routes: Routes,
     assert instance.requests == [("POST", f"/admin/upstreams/primary:{verb}", None)] * 2
 
 
+def test_going_on_without_what_is_lost(deora: Deora, instance: ControlServer, routes: Routes) -> None:
+    routes["POST /admin/upstreams/primary:acceptLoss"] = (200, {"upstream": "primary", "accepted": 8})
+    result = deora("upstream", "resume", "primary", "--accept-loss")
+    assert (result.exit_code, result.stdout.split(";")[0]) == (0, "upstream primary goes on without 8 entries")
+    assert json.loads(deora("upstream", "resume", "primary", "--accept-loss", "--json").stdout)["accepted"] == 8
+    assert instance.requests == [("POST", "/admin/upstreams/primary:acceptLoss", None)] * 2
+
+
 @pytest.mark.usefixtures("instance")
 @pytest.mark.parametrize("verb", ["pause", "resume"])
 def test_an_unknown_upstream(deora: Deora, verb: str) -> None:

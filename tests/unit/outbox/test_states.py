@@ -19,6 +19,8 @@ def test_the_table_is_the_one_in_the_docstring() -> None:
         "dead drop gone",
         "done prune gone",
         "done requeue pending",
+        "pending found upstream done",
+        "dead found upstream done",
     }
     assert {f"{state.value} {event.value} {after.value}" for (state, event), after in TRANSITIONS.items()} == drawn
 

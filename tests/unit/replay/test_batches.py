@@ -54,7 +54,7 @@ def test_a_fence_has_a_name_that_no_batch_has() -> None:
 
 
 def test_each_verdict_that_stops_a_lane_says_why() -> None:
-    assert set(STOPS) == {Verdict.WENT_BACK, Verdict.TAKEN_OVER, Verdict.MOVED}
+    assert set(STOPS) == {Verdict.TAKEN_OVER, Verdict.MOVED}
     assert "box2" in STOPS[Verdict.TAKEN_OVER].format(taken_by="box2")
     assert all("sen" in text for text in STOPS.values())
 

@@ -23,7 +23,7 @@ from deora.documents.writes import Write
 from deora.replay.breaker import Breaker
 from deora.replay.coverage import CROWDED_BYTES, Coverage
 from deora.replay.lane import RECHECK_S, STRIKES, Lane, LaneSettings
-from deora.upstream.base import Cursor, CursorKey, Delivery, Moved, Outcome, Refused, Unauthorised, Unclear
+from deora.upstream.base import Cursor, Delivery, Moved, Outcome, Refused, Unauthorised, Unclear
 from deora.upstream.sqlite import SqliteUpstream
 from tests.fakes.calls import increment
 from tests.fakes.lane import LaneBench, numbered
@@ -698,19 +698,6 @@ def stop(bench: LaneBench, change: Callable[[], None], caplog: pytest.LogCapture
 def test_a_cursor_that_another_box_has_moved_stops_the_lane(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:
     reason = stop(bench, lambda: bench.upstream.move_as_another_box(bench.key), caplog)
     assert "cloned" in reason
-
-
-def test_a_cursor_that_went_back_stops_the_lane(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:
-    before: dict[CursorKey, Cursor] = {}
-
-    def restore_a_backup() -> None:
-        before.update(bench.upstream.cursors)
-        bench.upstream.cursors.clear()
-
-    assert "went back" in stop(bench, restore_a_backup, caplog)
-    bench.upstream.cursors.update(before)
-    go(bench, bench.drain(within_s=10))
-    bench.check()
 
 
 def test_a_takeover_stops_the_lane_and_names_the_taker(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:

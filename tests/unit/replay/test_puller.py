@@ -17,7 +17,8 @@ from deora.replay.adoptions import Adoptions
 from deora.replay.breaker import Breaker, State
 from deora.replay.puller import NAMES_EVERY, OutOfReach, Puller
 from deora.replay.reads import Source
-from deora.upstream.base import CursorKey, Delivery, Unclear
+from deora.replay.restored import Restored
+from deora.upstream.base import CursorKey, Delivery, Outcome, Unclear
 from tests.fakes.calls import StoreWithCalls, increment
 from tests.fakes.clock import ManualClock
 from tests.fakes.loop import run
@@ -387,5 +388,41 @@ def test_after_all_is_said_both_sides_are_the_same(bench: Go, seed: int) -> None
         await one.drain()
         await one.pull(NAMES_EVERY + 1)
         assert one.view() == one.theirs()
+
+    bench(scenario)
+
+
+def test_after_a_restore_of_upstream_a_collection_is_listed_anew(bench: Callable[[Scenario], None]) -> None:
+    """Its marks went back as well, so that no change since would be told by them; and what others wrote is gone."""
+
+    async def scenario(one: Bench) -> None:
+        one.upstream.put("menu/tea", b'{"price":1}')
+        one.upstream.put("menu/cake", b'{"price":4}')
+        backup = one.upstream.backup()
+        for price in range(2, 9):
+            one.upstream.put("menu/tea", b'{"price":%d}' % price)
+        one.upstream.put("menu/soup", b'{"price":9}')
+        one.upstream.put("menu/cake", None)
+        await one.pull()
+        one.store.commit(increment("menu/tea"))
+        await one.drain()
+        await one.pull()
+        assert one.view() == one.theirs() == {"menu/tea": {"n": 1, "price": 8}, "menu/soup": {"price": 9}}
+        one.upstream.restore(backup)
+
+        async def send(delivery: Delivery) -> Outcome:
+            return await one.upstream.apply(delivery)
+
+        terms = Restored("primary", one.store.calls, send)
+        assert await terms.is_due(None)
+        assert await terms.settle(one.key, None)
+        assert not await terms.is_due(one.upstream.cursors[one.key])
+        one.upstream.put("menu/milk", b'{"price":3}')
+        await one.pull()
+        assert one.view() == one.theirs() | {"menu/tea": {"n": 1, "price": 1}}
+        await one.drain()
+        await one.pull()
+        assert one.view() == one.theirs()
+        assert one.theirs()["menu/tea"] == {"n": 1, "price": 1}
 
     bench(scenario)

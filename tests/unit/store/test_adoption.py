@@ -272,6 +272,7 @@ def test_what_was_known_before_the_wall_clock_jumped_is_not_believed(store: Stor
 def test_what_a_whole_collection_lacks_is_not_there(store: StoreFile) -> None:
     patch = update("menu/tea", {"n": 1})
     assert unheld(store, patch) == ["menu/tea"]
+    store.call("replica", "primary", "menu", "sqlite:1")
     store.call("synced", "primary", "menu", "sqlite:1", "000")
     assert unheld(store, patch) is None
 

@@ -86,6 +86,12 @@ def test_the_status_of_a_write(store: StoreFile, write: Write, status: int) -> N
     assert store.commit(write).status == status
 
 
+def test_that_a_document_is_gone_has_a_version_though_it_never_was_here(store: StoreFile) -> None:
+    answer = store.commit(delete("orders/o9"))
+    assert answer.version == f"{store.service.identity[1]}-1"
+    assert store.commit(delete("orders/o9")).version == answer.version, "nothing changed"
+
+
 def test_a_list_of_writes_answers_for_each(store: StoreFile) -> None:
     answer = store.commit(set_("a/1", {}), delete("a/2"), update("a/1", {"n": 1}), single=False)
     epoch = store.service.identity[1]
@@ -95,7 +101,7 @@ def test_a_list_of_writes_answers_for_each(store: StoreFile) -> None:
         "replication": "pending",
         "writes": [
             {"path": "a/1", "version": f"{epoch}-1"},
-            {"path": "a/2", "version": ""},
+            {"path": "a/2", "version": f"{epoch}-1"},
             {"path": "a/1", "version": f"{epoch}-1"},
         ],
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 
 from deora.store.database import migrate
-from deora.store.identity import Progress, load_identity
+from deora.store.identity import Progress, load_identity, new_batch_id
 
 
 def fresh() -> sqlite3.Connection:
@@ -40,3 +40,7 @@ def test_the_name_stays() -> None:
 
 def test_a_version_is_made_of_epoch_and_commit() -> None:
     assert Progress("e", 7, 0, 0).version() == "e-7"
+
+
+def test_no_two_batches_are_named_alike() -> None:
+    assert len({new_batch_id() for _ in range(100)}) == 100

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from deora.store import operations
 from deora.store.service import Settings
-from tests.fakes.store import StoreFile, set_, settings_with
+from deora.wire.frames import Decoder
+from tests.fakes.store import StoreFile, decode_group, encode_commit, encode_operation, set_, settings_with
 
 MakeStore = Callable[[Settings], StoreFile]
 
@@ -57,3 +61,61 @@ def test_pause_is_of_one_upstream_or_of_all(make_store: MakeStore) -> None:
     assert store.operate("pause", None, True).value["upstreams"] == ["primary", "secondary"]
     assert store.operate("pause", None, False).value["paused"] is False
     assert store.rows("SELECT paused FROM upstreams") == [(0,), (0,)]
+
+
+def test_retry_dead_takes_all_of_them_and_clients_come_between(
+    store: StoreFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "RETRIED_AT_ONCE", 3)
+    monkeypatch.setattr(operations, "KEPT_SHOWN", 1)
+    for number in range(10):
+        store.commit(set_(f"a/{number}", {}))
+    for _ in range(10):
+        store.kill()
+    for number in (1, 2, 3):
+        store.commit(set_(f"a/{number}", {"later": True}))
+    answers = store.handle(encode_operation(900, "retryDead", None)).answers
+    groups = 1
+    while 900 not in answers:
+        assert store.service.wait_s(10) == 0
+        ident = next(store.ids)
+        answers = store.handle(encode_commit(ident, [set_("b/1", {})])).answers
+        assert answers[ident].problem is None
+        groups += 1
+    assert groups > 4
+    value = answers[900].value
+    assert (value["retried"], len(value["kept"]), value["keptMore"]) == (7, 1, 2)
+    assert len(store.rows("SELECT id FROM entries WHERE state = 2")) == 3
+
+
+def test_retry_dead_of_a_disk_that_is_full_is_to_be_asked_again(store: StoreFile) -> None:
+    store.commit(set_("a/1", {}))
+    store.kill()
+    frame = Decoder().feed(encode_operation(900, "retryDead", None))
+    store.service.handle(frame)
+    answers = decode_group(store.service.refuse_full([])).answers
+    problem = answers[900].problem
+    assert problem is not None
+    assert problem.status == 503
+
+
+def test_a_drop_leaves_the_last_commit_of_a_document(store: StoreFile) -> None:
+    """What was written between may be applied and pruned: an older dead entry still needs `force` after it."""
+    store.commit(set_("a/1", {"n": 1}))
+    older = store.kill()
+    store.commit(set_("a/1", {"n": 2}))
+    store.deliver()
+    store.reopen()
+    store.commit(set_("a/1", {"n": 3}))
+    assert store.operate("drop", store.kill()).problem is None
+    assert store.column("a/1", "commit_no") == 3
+    refused = store.operate("retry", older, False).problem
+    assert refused is not None
+    assert refused.status == 409
+
+
+def test_a_loss_is_accepted_of_one_upstream_that_has_one(store: StoreFile) -> None:
+    for name, status in (("primary", 409), ("tertiary", 404)):
+        problem = store.operate("acceptLoss", name).problem
+        assert problem is not None
+        assert problem.status == status

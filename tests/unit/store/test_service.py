@@ -10,7 +10,7 @@ import pytest
 
 from deora.documents.writes import decode_writes
 from deora.store.database import migrate
-from deora.store.service import Service, Settings, new_batch_id
+from deora.store.service import Service, Settings
 from deora.wire.frames import Decoder, Kind, encode
 from tests.fakes.clock import ManualClock
 from tests.fakes.store import (
@@ -133,7 +133,6 @@ def test_two_stores_have_two_names(make_store: MakeStore) -> None:
     first, second = make_store(settings_with()), make_store(settings_with())
     assert first.service.identity[0] != second.service.identity[0]
     assert first.service.identity[1] != second.service.identity[1]
-    assert len({new_batch_id() for _ in range(100)}) == 100
 
 
 def test_running_time_counts_while_the_store_runs(store: StoreFile) -> None:
@@ -383,11 +382,11 @@ def test_an_operation_that_is_sent_again_has_its_first_answer(store: StoreFile, 
     """The store that did it died with the answer; the next one must neither do it twice nor deny that it was done."""
     store.commit(set_("a/1", {}))
     store.kill()
-    first = store.handle(encode_operation(900, *operation)).answers[900]
+    first = store.operate(*operation, ident=900)
     assert first.problem is None
     figures = store.service.figures()
     store.reopen()
-    assert store.handle(encode_operation(900, *operation, resent=True)).answers[900] == first
+    assert store.operate(*operation, ident=900, resent=True) == first
     assert store.service.figures() == figures
 
 

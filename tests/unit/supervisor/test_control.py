@@ -133,12 +133,19 @@ def test_they_are_read_only(bench: Bench, method: str, target: str) -> None:
     assert (refused.value.status, refused.value.fields) == (405, {"allow": "GET"})
 
 
-@pytest.mark.parametrize(("action", "paused"), [("pause", True), ("resume", False)])
-def test_upstreams_are_paused_by_the_store(bench: Bench, action: str, paused: bool) -> None:
+@pytest.mark.parametrize(
+    ("action", "operation"),
+    [
+        ("pause", ["pause", "secondary", True]),
+        ("resume", ["pause", "secondary", False]),
+        ("acceptLoss", ["acceptLoss", "secondary"]),
+    ],
+)
+def test_upstreams_are_steered_by_the_store(bench: Bench, action: str, operation: list[Any]) -> None:
     target = f"/admin/upstreams/secondary:{action}"
     reply = bench.control.answer(incoming("POST", target))
     assert isinstance(reply, bytes)
-    assert unpack(reply) == ["pause", "secondary", paused]
+    assert unpack(reply) == operation
     for scope, status in ((Scope.NONE, 401), (Scope.READ, 403), (Scope.WRITE, 403)):
         with pytest.raises(Problem) as refused:
             bench.control.answer(incoming("POST", target, scope=scope))
