@@ -64,13 +64,10 @@ class _Connection:
     doomed: bool = False
 
     def reset(self) -> None:
-        """RST, as a router sends that has forgotten the connection."""
+        """RST to both ends, as a router sends that has forgotten the connection."""
         for writer in (self.client, self.server):
-            if writer is not None and not writer.is_closing():
-                with suppress(OSError):
-                    end = struct.pack("ii", 1, 0)
-                    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, end)
-                writer.transport.abort()
+            if writer is not None:
+                _reset(writer)
 
 
 class Proxy:
@@ -225,9 +222,17 @@ class Proxy:
                 if connection.doomed and writer is connection.client:
                     assert self.answers is not None
                     self.answers.losses += 1
-                    connection.reset()
+                    _reset(writer)
                     return
                 if self.bytes_per_s is not None:
                     await asyncio.sleep(len(data) / self.bytes_per_s)
                 writer.write(data)
                 await writer.drain()
+
+
+def _reset(writer: asyncio.StreamWriter) -> None:
+    if not writer.is_closing():
+        with suppress(OSError):
+            at_once = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        writer.transport.abort()
