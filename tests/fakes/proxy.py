@@ -153,6 +153,8 @@ class Proxy:
         task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        # Here, since a task that is cancelled before it begins closes nothing.
+        task.add_done_callback(lambda _: writer.close())
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
@@ -174,12 +176,11 @@ class Proxy:
             connection.reset()
         finally:
             self._open.discard(connection)
+            if connection.server is not None:
+                connection.server.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            for end in (writer, connection.server):
-                if end is not None:
-                    end.close()
 
     async def _read(
         self,
