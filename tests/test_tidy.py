@@ -47,6 +47,7 @@ WALL_CLOCK = {
     "deora/store/adoption.py": "labels documents; an age by it is bounded on both sides",
     "deora/store/commits.py": "labels documents and entries, and is the value of $serverTimestamp",
     "deora/store/housekeeping.py": "compares labels, once the clock has gone evenly for long enough",
+    "deora/store/restored.py": "labels documents",
     "deora/store/settlements.py": "labels documents",
     "deora/supervisor/snapshot.py": "shows the time in /health",
     "deora/upstream/firestore/credentials.py": "Google judges tokens by it; here they expire by the monotonic one",

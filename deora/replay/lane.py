@@ -12,7 +12,8 @@ The loop is small because the cursor carries the weight:
    dead; a cursor that has moved past its seq does.
 5. A batch that fails as transient STRIKES times, while the cursor can be moved, counts as refused. An entry alone is
    given up for that only if the cursor could be moved before its failures and behind them: else an outage of writes
-   that ends just before the fence would cost an entry that nothing is wrong with.
+   that ends just before the fence would cost an entry that nothing is wrong with. A failure with which upstream asks
+   for a pause (`Retry-After`) is none of the ten.
 """
 
 from __future__ import annotations
@@ -218,7 +219,8 @@ class Lane:
         if isinstance(outcome, Refused):
             attempt.refused, attempt.struck = outcome, False
             return False
-        if isinstance(outcome, Unclear):
+        if isinstance(outcome, Unclear) and outcome.retry_after_s is None:
+            # Who asks for patience speaks of himself, not of the batch.
             attempt.strikes += 1
             if attempt.strikes >= STRIKES:
                 # At once, so that the fence tells of the same moment as the failure.

@@ -19,6 +19,8 @@ from deora.replay.lane import Lane, LaneSettings, Status
 from deora.replay.restored import Known
 from deora.upstream.base import Cursor, CursorKey, Delivery, Outcome, Unauthorised, Unclear
 from tests.fakes.calls import StoreWithCalls
+from tests.fakes.checker import Findings, Sent, check, logs_of
+from tests.fakes.checker import Outcome as Known
 from tests.fakes.clock import ManualClock
 from tests.fakes.store import update
 from tests.fakes.upstream import FakeUpstream
@@ -145,6 +147,8 @@ class LaneBench:
         """(max_writes, urgent_share) of each claim"""
         self.shown: list[tuple[float, Status]] = []
         self.written = 0
+        self.history: list[Sent] = []
+        """what `write_numbered` wrote, for the checker"""
         self.lane: Lane | None = None
 
     @property
@@ -209,9 +213,21 @@ class LaneBench:
         """`count` commits, each adding its number to the list of one of the documents, one after the other."""
         numbers = range(self.written, self.written + count)
         writes = [numbered(f"d/{number % documents}", number) for number in numbers]
+        self.history += [Sent(str(number), f"d/{number % documents}", Known.OK, number) for number in numbers]
         self.written += count
         for start in range(0, count, at_once):
             self.store.write_each(writes[start : start + at_once])
+
+    def findings(self) -> Findings:
+        """The checker's word on all numbered writes: what upstream holds, and what the queue still does."""
+        held = {path: orjson.loads(data) for path, data in self.upstream.documents.items()}
+        applied = {path: [str(number) for number in log] for path, log in logs_of(held).items()}
+        queued: dict[str, list[str]] = {}
+        for entry in self.store.entries():
+            for write in entry["writes"] if entry["state"] != "done" else ():
+                [number] = write["update"]["data"]["log"]["$arrayUnion"]
+                queued.setdefault(write["update"]["path"], []).append(str(number))
+        return check(self.history, applied, queued)
 
     def check(self, *, dead: set[str] | None = None) -> None:
         """Nothing lost, nothing doubled, order kept: each document holds its numbers in order, each once.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
@@ -14,9 +17,35 @@ from bench import postgres
 from bench.postgres import Server, directory
 from bench.processes import NotMeasuredError, free_port
 
-__all__ = ["Server", "directory", "execute", "fetch", "free_port", "new_database", "new_schema", "running"]
+__all__ = [
+    "Server",
+    "applied",
+    "directory",
+    "documents",
+    "execute",
+    "fetch",
+    "free_port",
+    "keep_log",
+    "new_database",
+    "new_schema",
+    "running",
+]
 
 _NUMBERS: Final = itertools.count(1)
+
+_LOG: Final = (
+    "CREATE TABLE applied (at_s float, batch bigint, path text, writes int, tokens int)",
+    """CREATE FUNCTION keep_log() RETURNS trigger LANGUAGE plpgsql AS $$
+       DECLARE
+         tokens int := jsonb_array_length(NEW.data -> 'log');
+       BEGIN
+         INSERT INTO applied VALUES (extract(epoch FROM clock_timestamp()), txid_current(), NEW.path,
+           tokens - CASE WHEN TG_OP = 'UPDATE' THEN jsonb_array_length(OLD.data -> 'log') ELSE 0 END, tokens);
+         RETURN NULL;
+       END $$""",
+    """CREATE TRIGGER keep_log AFTER INSERT OR UPDATE ON deora_documents FOR EACH ROW
+       WHEN (NEW.data ? 'log') EXECUTE FUNCTION keep_log()""",
+)
 
 
 @contextmanager
@@ -61,3 +90,30 @@ async def fetch(url: str, query: str, *arguments: Any) -> list[Any]:
         return list(await connection.fetch(query, *arguments))
     finally:
         await connection.close()
+
+
+def documents(url: str, collection: str | None = None) -> dict[str, Any]:
+    """Path -> data of every document of the generic table, or of one collection of it."""
+    query = "SELECT path, data::text FROM deora_documents WHERE $1::text IS NULL OR collection = $1"
+    return {path: json.loads(data) for path, data in asyncio.run(fetch(url, query, collection))}
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """One document as one batch left it. `writes`: how many of its tokens are the batch's; `tokens`: all of them."""
+
+    at_s: float
+    batch: int
+    path: str
+    writes: int
+    tokens: int
+
+
+def keep_log(url: str) -> None:
+    """From now on the server itself logs what is applied to the documents of tills; DEORA's tables must be there."""
+    asyncio.run(execute(url, *_LOG))
+
+
+def applied(url: str) -> list[Applied]:
+    """That log, oldest first. The clock is the server's, which is this machine's."""
+    return [Applied(*row) for row in asyncio.run(fetch(url, "SELECT * FROM applied ORDER BY at_s"))]

@@ -14,7 +14,7 @@ import random
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -189,7 +189,12 @@ def queued_tokens(one: Instance) -> dict[str, list[str]]:
         cursor = f"&cursor={page['cursor']}"
 
 
-def audit(one: Instance, *tills: Tills) -> Findings:
-    """Judges all tills by the instance's embedded upstream and queue. Nothing may be moving: drained, or paused."""
+def audit(one: Instance, *tills: Tills, documents: Mapping[str, Any] | None = None) -> Findings:
+    """Judges all tills by upstream and the instance's queue. Nothing may be moving: drained, or paused.
+
+    `documents`: path -> data of what upstream holds; without it, the embedded upstream is read.
+    """
     history = [sent for some in tills for sent in some.history]
-    return check(history, logs_of(embedded_documents(one.data / "upstream.db")), queued_tokens(one))
+    if documents is None:
+        documents = embedded_documents(one.data / "upstream.db")
+    return check(history, logs_of(documents), queued_tokens(one))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deora.upstream.base import Applied, Cursor, Moved, Unclear
-from tests.fakes.proxy import LossyProxy
+from tests.fakes.proxy import COMMIT, LostAnswers, Proxy
 from tests.fakes.venue import KEY, Venue, set_, upsert
 
 WRITES = 10_000
@@ -16,7 +16,8 @@ BATCH = 20
 async def test_counters_are_exact_though_answers_are_lost(venue: Venue, table: str) -> None:
     await venue.execute("CREATE TABLE counters (id text PRIMARY KEY, n int)")
     seed = 7
-    async with LossyProxy(int(venue.url.rpartition(":")[2].partition("/")[0]), 0.3, seed) as proxy:
+    with Proxy(int(venue.url.rpartition(":")[2].partition("/")[0])) as proxy:
+        answers = proxy.answers = LostAnswers(COMMIT, 0.3, seed)
         host, _, database = venue.url.rpartition("/")
         url = f"{host.rpartition(':')[0]}:{proxy.port}/{database}"
         venue.connect({"counters": "counters"} if table == "mapped" else {}, url=url)
@@ -45,7 +46,7 @@ async def test_counters_are_exact_though_answers_are_lost(venue: Venue, table: s
                 assert outcome == Applied()
             sent += BATCH
         await venue.close()
-    assert landed_unheard == proxy.losses > WRITES // BATCH // 5
+    assert landed_unheard == answers.losses > WRITES // BATCH // 5
     source = (
         "SELECT id, n FROM counters"
         if table == "mapped"

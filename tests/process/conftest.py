@@ -16,14 +16,17 @@ from bench.instance import Instance
 def instance(tmp_path: Path) -> Iterator[Callable[..., Instance]]:
     """`instance(queue={"max_entries": 10})` starts DEORA with that queue.json and returns it once all of it is up.
 
-    Each has a directory of its own, but `instance(on=old)` takes that of one that has ended. At the end each is
-    stopped by SIGTERM and must exit with 0 and leave no process; of one that the test itself has ended, only the latter
-    is asked. `environment` is added to its environment.
+    Each has a directory of its own, but `instance(on=old)` takes that of one that has ended, or that path. At the end
+    each is stopped by SIGTERM and must exit with 0 and leave no process; of one that the test itself has ended, only
+    the latter is asked. `environment` is added to its environment.
     """
     started: list[Instance] = []
 
-    def start(on: Instance | None = None, environment: Mapping[str, str] | None = None, **config: Any) -> Instance:
-        directory = on.directory if on is not None else tmp_path / f"instance-{len(started) + 1}"
+    def start(
+        on: Instance | Path | None = None, environment: Mapping[str, str] | None = None, **config: Any
+    ) -> Instance:
+        named = on.directory if isinstance(on, Instance) else on
+        directory = named or tmp_path / f"instance-{len(started) + 1}"
         one = Instance(directory, config, environment=environment)
         started.append(one)
         one.wait_until_ready()

@@ -1,19 +1,15 @@
-"""A whole instance whose primary upstream is Firestore: its outage, and answers that get lost on the way."""
+"""A whole instance whose primary upstream is Firestore: its outage, and what it refuses."""
 
 from __future__ import annotations
 
 import http.client
 import json
-import uuid
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
-import pytest
-
 from bench.instance import Instance
-from bench.peers.dropping import DroppingProxy
 from tests.fakes.firestore import FakeFirestore
 from tests.fakes.firestore_data import ApiFault
 from tests.fakes.firestore_view import FirestoreView
@@ -56,29 +52,6 @@ def expected(writes: int) -> dict[str, Any]:
 
 def held(view: FirestoreView) -> dict[str, Any]:
     return {path: json.loads(data) for path, data in view.documents().items()}
-
-
-def lose_answers(instance: Callable[..., Instance], host: str, writes: int, max_writes: int) -> None:
-    """Writes through a proxy that loses 30 % of the answers to commits, and looks whether each took effect once."""
-    project = f"deora-{uuid.uuid4().hex[:12]}"
-    view = FirestoreView(host, project)
-    with DroppingProxy(host, 0.3, seed=3) as proxy:
-        one = instance(database=database(proxy.host, project, batch={"max_writes": max_writes}))
-        write_and_count(one, writes)
-        one.wait_until_drained(600)
-        queue = one.get("/v1/queue")
-    assert queue["dead"] == 0
-    assert held(view) == expected(writes)
-    assert proxy.counts["lost"] > writes / max_writes / 10, proxy.counts
-
-
-def test_two_thousand_writes_through_lost_answers(instance: Callable[..., Instance], firestore_fake: str) -> None:
-    lose_answers(instance, firestore_fake, 2_000, 20)
-
-
-@pytest.mark.torture
-def test_ten_thousand_writes_through_lost_answers(instance: Callable[..., Instance], firestore_emulator: str) -> None:
-    lose_answers(instance, firestore_emulator, 10_000, 20)
 
 
 def test_an_outage_is_bridged(instance: Callable[..., Instance]) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 from collections.abc import Callable
 from typing import Any
 
 from bench.instance import Instance
-from tests.fakes.postgres import Server, execute, fetch, new_database, running
+from tests.fakes.postgres import Server, documents, execute, fetch, new_database, running
 
 DOCUMENTS = 20
 WRITES = 200
-
-
-def held(url: str) -> dict[str, Any]:
-    """Path -> data of every document."""
-    rows = asyncio.run(fetch(url, "SELECT path, data::text FROM deora_documents"))
-    return {path: json.loads(data) for path, data in rows}
 
 
 def write(one: Instance, first: int, last: int) -> None:
@@ -56,7 +49,7 @@ def test_two_hundred_writes_arrive_through_a_killed_server(instance: Callable[..
         assert "PostgreSQL at 127.0.0.1" in one.status()["upstreams"][0]["last_error"]
         server.start()
         one.wait_until_drained(30)
-        assert held(server.url()) == {**expected(WRITES), "bills/b1": {"total": 3.0}}
+        assert documents(server.url()) == {**expected(WRITES), "bills/b1": {"total": 3.0}}
         assert one.get("/v1/queue")["dead"] == 0
         assert one.status()["upstreams"][0]["type"] == "postgres"
 
@@ -70,7 +63,7 @@ def test_every_process_killed_counts_exactly(instance: Callable[..., Instance], 
         os.kill(pid, signal.SIGKILL)
         one.wait_until_whole()
     one.wait_until_drained(30)
-    assert held(url) == expected(WRITES)
+    assert documents(url) == expected(WRITES)
 
 
 def test_a_row_that_is_refused_is_dead_with_postgresqls_words(

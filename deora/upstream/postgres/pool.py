@@ -57,6 +57,7 @@ class Pool(Generic[C]):
         self._waiting = 0
         self._closing: set[asyncio.Task[None]] = set()
         self._generation = 0
+        self._reachable = True
         self._keeper: asyncio.Task[None] | None = None
 
     @property
@@ -76,7 +77,7 @@ class Pool(Generic[C]):
         finally:
             self._waiting -= 1
         try:
-            lease = self._take() or Lease(await self._connect(), self._now_s())
+            lease = self._take() or await self._open()
             generation = self._generation
             self._active.add(id(lease))
             try:
@@ -88,6 +89,7 @@ class Pool(Generic[C]):
                 raise
             finally:
                 self._active.discard(id(lease))
+                self._reachable = not lease.broken
                 self._give_back(lease, generation)
         finally:
             self._room.release()
@@ -101,7 +103,10 @@ class Pool(Generic[C]):
             self._close(self._idle.pop())
 
     async def tend(self) -> None:
-        """Closes what has idled too long or is too old, and connects what is missing to `min`."""
+        """Closes what has idled too long or is too old, and connects what is missing to `min`.
+
+        Connects only while the server is known to answer: in an outage the one probe is the breaker's affair.
+        """
         now_s = self._now_s()
         kept: list[Lease[C]] = []
         above = self.figures.total - self._settings.min
@@ -113,10 +118,9 @@ class Pool(Generic[C]):
             else:
                 kept.append(lease)
         self._idle = kept
-        while self.figures.total < self._settings.min and not self._room.locked():
+        while self._reachable and self.figures.total < self._settings.min and not self._room.locked():
             generation = self._generation
-            lease = Lease(await self._connect(), self._now_s(), idle_since_s=self._now_s())
-            self._give_back(lease, generation)
+            self._give_back(await self._open(), generation)
 
     async def close(self) -> None:
         """Closes everything that is not in use."""
@@ -135,6 +139,13 @@ class Pool(Generic[C]):
             # A server that cannot be reached is found out by who needs it.
             with suppress(Exception):
                 await self.tend()
+
+    async def _open(self) -> Lease[C]:
+        """A new connection. Raises what connecting raises."""
+        self._reachable = False
+        connection = await self._connect()
+        self._reachable = True
+        return Lease(connection, self._now_s())
 
     def _take(self) -> Lease[C] | None:
         now_s = self._now_s()

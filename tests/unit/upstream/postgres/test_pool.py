@@ -185,3 +185,38 @@ def test_a_failed_connect_takes_no_room() -> None:
         assert bench.pool.figures == PoolFigures(1, 1, 0, 0)
 
     using(Settings(min=1, max=1), scenario)
+
+
+def test_in_an_outage_the_pool_makes_no_probes_of_its_own() -> None:
+    """Whoever needs a connection finds out when the server is back; then the pool is filled again."""
+
+    async def scenario(bench: Bench) -> None:
+        await bench.take(1)
+        async with bench.pool.lease() as lease:
+            lease.broken = True
+        await bench.pool.tend()
+        assert len(bench.made) == 1, "a broken connection tells of no server that answers"
+        bench.fault = OSError("nobody there")
+        with pytest.raises(OSError, match="nobody there"):
+            await bench.take(1)
+        bench.fault = None
+        await bench.pool.tend()
+        assert len(bench.made) == 1
+        await bench.take(1)
+        await bench.pool.tend()
+        assert bench.pool.figures == PoolFigures(2, 2, 0, 0)
+
+    using(Settings(min=2), scenario)
+
+
+def test_filling_ends_where_the_server_does_not_answer() -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.take(1)
+        bench.fault = OSError("nobody there")
+        with pytest.raises(OSError, match="nobody there"):
+            await bench.pool.tend()
+        bench.fault = None
+        await bench.pool.tend()
+        assert bench.pool.figures == PoolFigures(1, 1, 0, 0)
+
+    using(Settings(min=2), scenario)
