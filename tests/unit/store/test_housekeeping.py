@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from deora.store.answers import KEPT_ANSWERS_S
+from deora.store.answers import KEPT_ANSWERS_S, PASS_S
 from deora.store.housekeeping import ROWS_AT_ONCE
 from deora.store.service import Settings
 from tests.fakes.recount import check_figures
@@ -132,13 +132,34 @@ def test_entries_of_an_upstream_that_is_no_longer_configured_are_pruned_too(make
 
 def test_answers_to_keys_are_kept_for_a_day_of_running_time(store: StoreFile) -> None:
     store.commit(set_("a/1", {}), key=b"one", fingerprint=b"f")
-    store.clock.advance(KEPT_ANSWERS_S - 1)
+    store.clock.advance(KEPT_ANSWERS_S - PASS_S)
     store.commit(set_("a/1", {}), key=b"two", fingerprint=b"f")
     tidy(store)
     assert count(store, "answers") == 2
-    store.clock.advance(1)
+    store.clock.advance(PASS_S)
     tidy(store)
     assert store.rows("SELECT key FROM answers") == [(b"two",)]
+
+
+def test_many_answers_to_keys_are_looked_at_a_few_at_a_time(make_store: MakeStore) -> None:
+    store = make_store(settings_with(max_entries=10_000))
+    for start in range(0, 2 * ROWS_AT_ONCE, 250):
+        keys = [b"%d" % number for number in range(start, start + 250)]
+        store.handle(
+            *(encode_commit(n, [set_("a/1", {})], key=key, fingerprint=b"f") for n, key in enumerate(keys, start))
+        )
+    store.clock.advance(KEPT_ANSWERS_S)
+    store.commit(set_("a/1", {}), key=b"young", fingerprint=b"f")
+    assert store.service.housekeep()[1]
+    assert count(store, "answers") == ROWS_AT_ONCE + 1
+    tidy(store)
+    assert store.rows("SELECT key FROM answers") == [(b"young",)]
+    # The next pass comes later, and begins at the first one again.
+    store.clock.advance(PASS_S - 1)
+    store.commit(set_("a/1", {}), key=b"0", fingerprint=b"f")
+    store.clock.advance(KEPT_ANSWERS_S)
+    tidy(store)
+    assert count(store, "answers") == 0
 
 
 # -- rows of documents
