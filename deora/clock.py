@@ -6,8 +6,12 @@ and nothing is ordered, expired or retried by it.
 
 from __future__ import annotations
 
+import os
 import time
-from typing import Protocol
+from pathlib import Path
+from typing import Final, Protocol
+
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Clock(Protocol):
@@ -28,3 +32,16 @@ class SystemClock:
 
     def wall_us(self) -> int:
         return time.time_ns() // 1000
+
+
+def since_boot_s() -> float:
+    """Seconds that this box has been up, times of suspension included: what several processes can compare."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def boot_id() -> str:
+    """What names this boot. Where the kernel's word cannot be read, what names this process: nothing compares then."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return os.urandom(16).hex()

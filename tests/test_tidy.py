@@ -39,6 +39,22 @@ FORBIDDEN_IMPORTS = frozenset({"multiprocessing", "pickle", "cPickle", "_pickle"
 EMPTY_NAMES = frozenset({"utils", "util", "common", "helpers", "helper", "misc"})
 OPEN_WORK = re.compile(r"\b(?:FIXME|XXX|TODO(?!\([a-z][\w.-]*\)))\b")
 MACHINE_PATHS = re.compile(r"(?<![\w.~$}])/(?:root|home|work)/")
+# Who may read the wall clock, and what for. A venue's box may have it wrong by years and put it right at any moment, so
+# nothing is ordered, retried, expired or timed by it; whoever is added here says why that still holds.
+WALL_CLOCK = {
+    "deora/clock.py": "defines it",
+    "deora/observe/logs.py": "the time of a line, as the standard library stamped it",
+    "deora/store/adoption.py": "labels documents; an age by it is bounded on both sides",
+    "deora/store/commits.py": "labels documents and entries, and is the value of $serverTimestamp",
+    "deora/store/housekeeping.py": "compares labels, once the clock has gone evenly for long enough",
+    "deora/store/settlements.py": "labels documents",
+    "deora/supervisor/snapshot.py": "shows the time in /health",
+    "deora/upstream/firestore/credentials.py": "Google judges tokens by it; here they expire by the monotonic one",
+    "deora/upstream/firestore/rest.py": "says by how much it differs from Google's, where Google refuses",
+    "deora/upstream/sqlite.py": "labels rows",
+    "deora/worker/main.py": "shows the age of copies of an earlier boot, and of documents",
+}
+CLOCK_READERS = {"time", "time_ns", "ctime", "asctime", "localtime", "gmtime", "strftime"}  # of the module time
 CODE = (".py", ".sql", ".sh", ".toml", ".service", ".socket", "Makefile", ".ci/run", "Dockerfile")
 
 
@@ -168,6 +184,23 @@ def impure_modules(source: Source) -> Iterator[str]:
             yield f"{source.path}:{node.lineno}: a pure module calls .{node.func.attr}(); time is an argument there"
 
 
+def wall_clock_readers(source: Source) -> Iterator[str]:
+    """Only the modules of WALL_CLOCK read the wall clock."""
+    if not source.path.startswith("deora/") or source.path in WALL_CLOCK:
+        return
+    found: list[tuple[int, str]] = []
+    for node in ast.walk(source.tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "time":
+            found += [(node.lineno, alias.name) for alias in node.names if alias.name in CLOCK_READERS]
+        elif isinstance(node, ast.Attribute):
+            of_time = isinstance(node.value, ast.Name) and node.value.id == "time"
+            found += [(node.lineno, node.attr)] if node.attr in (CLOCK_READERS if of_time else IMPURE_METHODS) else []
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "wall_us":
+            found.append((node.lineno, "wall_us"))
+    for line, name in found:
+        yield f"{source.path}:{line}: {name} reads the wall clock; durations and order have others"
+
+
 def forbidden_imports(source: Source) -> Iterator[str]:
     """No multiprocessing (the zygote forks) and no pickle (it runs code from data)."""
     for line, module, _ in _imports(source, ast.walk(source.tree)):
@@ -224,6 +257,7 @@ PYTHON_RULES: list[Callable[[Source], Iterator[str]]] = [
     long_functions,
     long_modules,
     impure_modules,
+    wall_clock_readers,
     forbidden_imports,
     missing_docstrings,
     empty_names,
@@ -278,6 +312,11 @@ BAD: list[tuple[Callable[[Source], Iterator[str]], str, str]] = [
     (impure_modules, PURE, "def f(name):\n    return open(name)\n"),
     (impure_modules, PURE, "from datetime import datetime\nx = datetime.now()\n"),
     (impure_modules, "deora/wire/frames.py", "import asyncio\n"),
+    (wall_clock_readers, "deora/x.py", "import time\nstarted = time.time()\n"),
+    (wall_clock_readers, "deora/x.py", "import time\ndef f(now=time.time_ns):\n    return now()\n"),
+    (wall_clock_readers, "deora/x.py", "from time import time\n"),
+    (wall_clock_readers, "deora/x.py", "from datetime import UTC, datetime\nx = datetime.now(UTC)\n"),
+    (wall_clock_readers, "deora/x.py", "def f(clock):\n    return clock.wall_us()\n"),
     (forbidden_imports, "deora/x.py", "from multiprocessing.connection import Client\n"),
     (forbidden_imports, "tests/x.py", "def f():\n    import pickle\n"),
     (missing_docstrings, "deora/x.py", "x = 1\n"),
@@ -305,6 +344,9 @@ GOOD: list[tuple[Callable[[Source], Iterator[str]], str, str]] = [
     (impure_modules, PURE, "from deora.errors import Problem\nfrom deora import errors\nfrom . import paths\n"),
     (impure_modules, PURE, "from deora.wire.frames import Frame\nfrom ..replay.policy import next_retry\n"),
     (impure_modules, PURE, "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from random import Random\n"),
+    (wall_clock_readers, "deora/clock.py", "import time\nx = time.time_ns()\n"),
+    (wall_clock_readers, "deora/x.py", "import time\nx = time.monotonic()\ntime.sleep(moment.wall_us)\n"),
+    (wall_clock_readers, "tests/x.py", "import time\nx = time.time()\n"),
     (forbidden_imports, "deora/x.py", "import pickletools_of_ours\n"),
     (missing_docstrings, "deora/x.py", '"""What it is."""\n'),
     (empty_names, "deora/store/commits.py", ""),

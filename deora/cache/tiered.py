@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from deora.cache.copies import CachedCopy, decode_copy, encode_copy
+from deora.cache.copies import CachedCopy, Moment, decode_copy, encode_copy
 
 
 class Tier(Protocol):
@@ -39,8 +39,9 @@ class Counted:
 
 @dataclass(slots=True)
 class Tiers:
-    """Copies of upstream documents, by tier."""
+    """Copies of upstream documents, by tier; none that is older than `ttl_s`, whatever a tier's own clock says."""
 
+    ttl_s: float
     by_name: dict[str, Counted] = field(default_factory=dict)
 
     def add(self, name: str, tier: Tier) -> None:
@@ -51,12 +52,12 @@ class Tiers:
         """Tier -> hits and misses."""
         return {name: {"hits": one.hits, "misses": one.misses} for name, one in self.by_name.items()}
 
-    async def get(self, path: str) -> CachedCopy | None:
+    async def get(self, path: str, now: Moment) -> CachedCopy | None:
         """The copy of a document, from the first tier that has one."""
         for one in self.by_name.values():
             value = await one.tier.get(path)
             copy = decode_copy(value, path) if value is not None else None
-            if copy is not None:
+            if copy is not None and not copy.has_expired(now, self.ttl_s):
                 one.hits += 1
                 return copy
             one.misses += 1

@@ -123,7 +123,9 @@ class Adoption:
             return split(path)[0] in self._replicas
         if document.view is not None or document.pending or document.dead:
             return True
-        return self._clock.wall_us() - document.checked_us <= self._fresh_us or document.collection in self._replicas
+        # After the clock was put back, what was noted before seems to be from the future; it is not fresh for that.
+        age_us = abs(self._clock.wall_us() - document.checked_us)
+        return age_us <= self._fresh_us or document.collection in self._replicas
 
     # -- inside
 

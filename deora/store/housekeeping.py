@@ -1,6 +1,8 @@
 """What the store does when no client waits: it lets go of what has been kept long enough, a little at a time.
 
-Everything here but one is counted in running time (`Progress.running_s`), never by the wall clock.
+Everything here but one is counted in running time (`Progress.running_s`), never by the wall clock. The rows of deleted
+documents carry the wall clock's time, so they are only swept once that clock has gone evenly for as long as such a row
+is kept: then a row from within that time can be told from all others, wherever the clock was before.
 """
 
 from __future__ import annotations
@@ -18,6 +20,11 @@ from deora.store.view import Documents
 
 # Rows a step: at most a few milliseconds of a transaction that a client might wait for.
 ROWS_AT_ONCE: Final = 500
+
+# By so much the wall clock may move against the monotonic one between two looks, without counting as having jumped.
+JUMP_US: Final = 1_000_000
+# So much is added to the time that a row is kept, for a wall clock that is slewed: chrony does it by 1/12 at most.
+SLEW_PART: Final = 8
 
 
 class Housekeeping:
@@ -47,6 +54,18 @@ class Housekeeping:
         self._clock = clock
         self._position: int | None = None
         self._next_pass_s = 0
+        self._ahead_us = self._wall_ahead_us()
+        self._even_since_s = clock.monotonic_s()
+
+    def watch_clock(self) -> None:
+        """Notes whether the wall clock has jumped; called in each transaction, before anything is stamped with it."""
+        ahead_us = self._wall_ahead_us()
+        if abs(ahead_us - self._ahead_us) > JUMP_US:
+            self._even_since_s = self._clock.monotonic_s()
+        self._ahead_us = ahead_us
+
+    def _wall_ahead_us(self) -> int:
+        return self._clock.wall_us() - int(self._clock.monotonic_s() * 1e6)
 
     def step(self, *, idle: bool) -> bool:
         """One small step of each kind, within a transaction. Returns whether there is more to do at once.
@@ -61,10 +80,13 @@ class Housekeeping:
     def _sweep(self) -> int:
         """Removes rows of documents that are gone; whether another upstream still waits for one, the queues tell.
 
-        By the wall clock: a row outlives the cached copies of its document, which expire by it.
+        A row outlives the cached copies of its document. One that seems to be from the future is from before a jump.
         """
-        before_us = self._clock.wall_us() - self._tombstones_us
-        return self._documents.sweep(ROWS_AT_ONCE, before_us) if self._outbox.is_joined() else 0
+        kept_us = self._tombstones_us + self._tombstones_us // SLEW_PART
+        if (self._clock.monotonic_s() - self._even_since_s) * 1e6 < kept_us or not self._outbox.is_joined():
+            return 0
+        wall_us = self._clock.wall_us()
+        return self._documents.sweep(ROWS_AT_ONCE, wall_us - kept_us, wall_us + kept_us)
 
     def _prune_entries(self) -> int:
         """Done entries older than the retention go; younger ones too while the queue's share of the disk is used up.

@@ -193,6 +193,7 @@ class Service:
     def _tick(self) -> None:
         running_s = self._base_running_s + int(self._clock.monotonic_s() - self._started_s)
         self.progress.running_s = max(running_s, self.progress.running_s)
+        self._housekeeping.watch_clock()
 
     def _flush(self) -> None:
         self._documents.flush()

@@ -36,8 +36,10 @@ _UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_u
   WHERE id = ?1"""
 _IN_STEP: Final = """UPDATE documents SET pending = 0, base_state = 1, base = NULL, base_seq = ?2, checked_us = ?3
   WHERE id = ?1"""
-_GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone WHERE view IS NULL AND checked_us <= ?
-  AND pending = 0 AND dead = 0
+_EARLIEST_US: Final = -(2**63)
+_LATEST_US: Final = 2**63 - 1
+_GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone
+  WHERE view IS NULL AND checked_us > ? AND checked_us <= ? AND pending = 0 AND dead = 0
   AND NOT EXISTS (SELECT 1 FROM heads WHERE heads.id BETWEEN 4 * documents.id AND 4 * documents.id + 3)
   AND NOT EXISTS (SELECT 1 FROM dead_letters WHERE head BETWEEN 4 * documents.id AND 4 * documents.id + 3)
   LIMIT ?"""
@@ -211,13 +213,15 @@ class Documents:
         self._absent.clear()
         self._changed.clear()
 
-    def sweep(self, limit: int, before_us: int) -> int:
-        """Removes up to `limit` rows whose document is gone since before then and that no entry speaks of; returns how
-        many. Until then a row is a sign that it is gone, and no cached copy of it is shown.
+    def sweep(self, limit: int, before_us: int, after_us: int) -> int:
+        """Removes up to `limit` rows whose document is gone, is stamped with a time up to `before_us` or from behind
+        `after_us`, and that no entry speaks of; returns how many. Until then a row is a sign that it is gone, and no
+        cached copy of it is shown.
 
         Every entry has joined its queues.
         """
-        ids = self._db.execute(_GONE, (before_us, limit)).fetchall()
-        if ids:
-            self._db.executemany("DELETE FROM documents WHERE id = ?", ids)
+        ids: list[tuple[int]] = []
+        for bounds in ((_EARLIEST_US, before_us), (after_us, _LATEST_US)):
+            ids += self._db.execute(_GONE, (*bounds, limit - len(ids))).fetchall()
+        self._db.executemany("DELETE FROM documents WHERE id = ?", ids)
         return len(ids)

@@ -10,16 +10,17 @@ import asyncio
 import logging
 import socket
 import sqlite3
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import uvloop
 
+from deora.cache.copies import Moment
 from deora.cache.disk import DiskTier
 from deora.cache.memory import MemoryCache
 from deora.cache.tiered import Tiers
-from deora.clock import SystemClock
+from deora.clock import Clock, SystemClock, boot_id, since_boot_s
 from deora.config.schema import Config, FirestoreUpstream, upstreams
 from deora.errors import Problem
 from deora.observe.logs import configure
@@ -53,6 +54,12 @@ def upstream_checks(config: Config) -> tuple[Check, ...]:
     return ()
 
 
+def moment_reader(clock: Clock) -> Callable[[], Moment]:
+    """What tells the time by which copies grow old."""
+    boot = boot_id()
+    return lambda: Moment(clock.wall_us(), boot, since_boot_s())
+
+
 class Worker:
     """The process's state."""
 
@@ -66,7 +73,7 @@ class Worker:
         reader = Reader(data / "store.db")
         memory: MemoryCache[Shown] = MemoryCache(config.cache.memory.max_size, config.cache.memory.ttl_s)
         self._caller = Caller()
-        self._tiers = Tiers()
+        self._tiers = Tiers(config.cache.disk.ttl_s)
         self._redis: RedisTier | None = None
         self._cache, self._cache_directory = config.cache, data / "cache"
         reads = ReadThrough(
@@ -76,7 +83,7 @@ class Worker:
             self._caller,
             config.database.sync_interval_s,
             loop.time,
-            SystemClock().wall_us,
+            moment_reader(SystemClock()),
             self._start,
         )
         self._context = Context(reader, memory, reads, config.queue.priorities, loop.time, upstream_checks(config))

@@ -18,7 +18,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from deora.cache.copies import CachedCopy, copy_of
+from deora.cache.copies import CachedCopy, Moment, copy_of
 from deora.cache.memory import MemoryCache
 from deora.cache.tiered import Tiers
 from deora.documents.paths import split
@@ -48,7 +48,7 @@ class Asking(Protocol):
 
 
 class ReadThrough:
-    """Reads for one worker. `wall_us` is this box's clock; `start` runs a coroutine in the background."""
+    """Reads for one worker. `moment` reads this box's clocks; `start` runs a coroutine in the background."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class ReadThrough:
         caller: Asking,
         interval_s: float,
         now_s: Callable[[], float],
-        wall_us: Callable[[], int],
+        moment: Callable[[], Moment],
         start: Callable[[Coroutine[Any, Any, None]], None],
     ) -> None:
         self.tiers = tiers
@@ -67,7 +67,7 @@ class ReadThrough:
         self._caller = caller
         self._interval_s = interval_s
         self._now_s = now_s
-        self._wall_us = wall_us
+        self._moment = moment
         self._start = start
         self._refreshing: set[str] = set()
         self._keeping: set[str] = set()
@@ -131,10 +131,16 @@ class ReadThrough:
         return Shown(stored.version, content, now_s + RETRY_S, b"store", now_s - age_s)
 
     def _age_s(self, stored: Stored) -> float:
-        """Seconds since upstream last confirmed what is stored. After a jump of the clock, how far that went."""
+        """Seconds since upstream last confirmed what is stored. After a jump of the clock, how far that went.
+
+        A jump can so make the age of one look younger than it is, by chance and for `interval_s` at most.
+        """
         if stored.version is None and stored.synced_us is None:
             return math.inf
-        return abs(self._wall_us() - max(stored.checked_us, stored.synced_us or 0)) / 1e6
+        wall_us = self._moment().wall_us
+        # The nearer one: what was noted while the clock was ahead must not outweigh all that is noted since.
+        noted = [at_us for at_us in (stored.checked_us, stored.synced_us) if at_us is not None]
+        return min(abs(wall_us - at_us) for at_us in noted) / 1e6
 
     async def _refresh(self, path: str) -> None:
         """Has the store compare a document with upstream. Where it changes, the notice of that drops the old one."""
@@ -160,10 +166,10 @@ class ReadThrough:
     async def _beyond(self, path: str, stored: Stored) -> Shown:
         # Of what is known to be gone a tier may still have a copy from before.
         was_here = stored.version is not None
-        copy = None if was_here else await self.tiers.get(path)
-        wall_us = self._wall_us()
-        if copy is not None and copy.data is not None and copy.age_s(wall_us) <= self._interval_s:
-            return self._show_copy(copy, self._interval_s - copy.age_s(wall_us))
+        now = self._moment()
+        copy = None if was_here else await self.tiers.get(path, now)
+        if copy is not None and copy.data is not None and copy.is_fresh(now, self._interval_s):
+            return self._show_copy(copy, self._interval_s - copy.age_s(now))
         self._keeping.add(path)
         try:
             data = await self._fetch(path, PATIENCE_S if copy is not None else LIMIT_S)
@@ -174,7 +180,7 @@ class ReadThrough:
             if copy is None:
                 raise _not_found(path) from None
             return self._show_copy(copy, RETRY_S)
-        fetched = copy_of(path, data, self._wall_us(), copy)
+        fetched = copy_of(path, data, self._moment(), copy)
         self._start(self._keep(fetched))
         shown = self._show_copy(fetched, self._interval_s)
         return replace(shown, source=b"upstream", confirmed_s=None)
@@ -210,7 +216,7 @@ class ReadThrough:
             raise _not_found(copy.path)
         content = document_json(copy.path, copy.version, copy.updated_us, copy.updated_us, 0, copy.data)
         now_s = self._now_s()
-        return Shown(copy.version, content, now_s + fresh_s, b"cache", now_s - copy.age_s(self._wall_us()))
+        return Shown(copy.version, content, now_s + fresh_s, b"cache", now_s - copy.age_s(self._moment()))
 
 
 def _not_found(path: str) -> Problem:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
 
+from deora.cache.copies import Moment
 from deora.cache.memory import MemoryCache
 from deora.cache.tiered import Tiers
 from deora.errors import Problem
@@ -29,6 +30,7 @@ from tests.fakes.store import Group, StoreFile, encode_call
 
 RUN = b"\0\0\0\7"
 INTERVAL_S = 60.0
+TTL_S = 3600.0
 
 
 def request(
@@ -118,13 +120,17 @@ class WorkerBench:
         self.replayer = FakeReplayer(self)
         clock = self.store.clock
         reader, memory = Reader(folder / "store.db"), MemoryCache[Shown](1024 * 1024, 3600)
-        self.tiers = Tiers()
+        self.tiers = Tiers(TTL_S)
         self.tasks: set[asyncio.Task[None]] = set()
         reads = ReadThrough(
-            reader, memory, self.tiers, self.replayer, INTERVAL_S, clock.monotonic_s, clock.wall_us, self._start
+            reader, memory, self.tiers, self.replayer, INTERVAL_S, clock.monotonic_s, self.moment, self._start
         )
         self.context = Context(reader, memory, reads, priorities or {}, clock.monotonic_s)
         self.ids = count(1_000_000)  # beside those that the store's bench gives
+
+    def moment(self) -> Moment:
+        """The store's clocks, which are the box's; it was booted when the monotonic one began, and never since."""
+        return Moment(self.store.clock.wall_us(), "this boot", self.store.clock.monotonic_s())
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         self.tasks.add(asyncio.ensure_future(work))

@@ -107,22 +107,23 @@ def report(samples: list[Sample]) -> tuple[str, list[str]]:
         spans = [
             f"{getattr(rows[0], kind) / MIB:.1f} .. {getattr(rows[-1], kind) / MIB:.1f}" for kind in ("uss", "rss")
         ]
-        most = [
-            [max(getattr(row, kind) for row in part) for part in (first, last)] for kind in ("descriptors", "threads")
+        # The fewest: a request that is under way takes one more, and what is left over is always there.
+        least = [
+            [min(getattr(row, kind) for row in part) for part in (first, last)] for kind in ("descriptors", "threads")
         ]
         lines.append(
             f"{name:<16}{spans[0]:>16}{spans[1]:>16}{slopes[0]:>11.2f}{slopes[1]:>7.2f}"
-            f"{most[0][0]:>5}..{most[0][1]:<3}{most[1][0]:>5}..{most[1][1]:<3}"
+            f"{least[0][0]:>5}..{least[0][1]:<3}{least[1][0]:>5}..{least[1][1]:<3}"
         )
         if name in FOLLOWED:
             if len({row.pid for row in rows}) > 1:
                 wrong.append(f"{name} was started again")
             if slopes[0] > SLOPE_MIB_PER_H:
                 wrong.append(f"{name} grows by {slopes[0]:.2f} MiB/h")
-        if most[0][1] > most[0][0]:
-            wrong.append(f"{name} has more descriptors at the end: {most[0]}")
-        if most[1][1] > most[1][0]:
-            wrong.append(f"{name} has more threads at the end: {most[1]}")
+        if least[0][1] > least[0][0]:
+            wrong.append(f"{name} has more descriptors at the end: {least[0]}")
+        if least[1][1] > least[1][0]:
+            wrong.append(f"{name} has more threads at the end: {least[1]}")
     return "\n".join(lines), wrong
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deora.cache.copies import copy_of
+from deora.cache.copies import Moment, copy_of
 from deora.cache.redis import PROBE_S, THRESHOLD, RedisTier
 from deora.cache.tiered import Tiers
 from tests.fakes.clock import ManualClock
@@ -31,6 +31,8 @@ GARBAGE = [
     b"+PONG\r\n" * 3,
     b":7\r\n",
 ]
+
+NOW = Moment(0, "this boot", 1.0)
 
 
 @pytest.fixture
@@ -135,11 +137,11 @@ def test_a_server_that_answers_anything_is_survived(answer: bytes) -> None:
     server = PretendedRedis(answer)
 
     async def scenario(tier: RedisTier, clock: ManualClock) -> None:
-        tiers = Tiers()
+        tiers = Tiers(3600.0)
         tiers.add("redis", tier)
         for _ in range(2 * THRESHOLD):
-            assert await tiers.get("a/1") is None
-            await tiers.put(copy_of("a/1", b"{}", 0, None))
+            assert await tiers.get("a/1", NOW) is None
+            await tiers.put(copy_of("a/1", b"{}", NOW, None))
             await tiers.drop("a/1")
             clock.advance(PROBE_S)
             await tier.check()

@@ -261,6 +261,14 @@ def test_what_is_known_to_be_gone_is_held_for_a_while(store: StoreFile) -> None:
     assert unheld(store, patch) == ["a/1"]
 
 
+@pytest.mark.parametrize("jump_us", [-2 * FRESH_US, 2 * FRESH_US])
+def test_what_was_known_before_the_wall_clock_jumped_is_not_believed(store: StoreFile, jump_us: int) -> None:
+    store.commit(delete("a/1"))
+    store.deliver()
+    store.clock.wall_now_us += jump_us
+    assert unheld(store, update("a/1", {"n": 1})) == ["a/1"]
+
+
 def test_what_a_whole_collection_lacks_is_not_there(store: StoreFile) -> None:
     patch = update("menu/tea", {"n": 1})
     assert unheld(store, patch) == ["menu/tea"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from deora.store.answers import KEPT_ANSWERS_S, PASS_S
-from deora.store.housekeeping import ROWS_AT_ONCE
+from deora.store.housekeeping import ROWS_AT_ONCE, SLEW_PART
 from deora.store.service import Settings
 from tests.fakes.recount import check_figures
 from tests.fakes.store import StoreFile, delete, encode_commit, set_, settings_with
@@ -15,6 +16,7 @@ from tests.fakes.store import StoreFile, delete, encode_commit, set_, settings_w
 MakeStore = Callable[[Settings], StoreFile]
 
 HOUR_S = 3600
+YEAR_S = 365 * 24 * HOUR_S
 
 
 def tidy(store: StoreFile) -> int:
@@ -193,6 +195,57 @@ def test_the_row_of_a_document_with_a_dead_entry_stays(make_store: MakeStore) ->
     assert count(store, "documents") == 1
     store.operate("drop", dead)
     tidy(store)
+    assert count(store, "documents") == 0
+
+
+def test_the_row_of_a_deleted_document_stays_while_copies_of_it_may_live(make_store: MakeStore) -> None:
+    store = make_store(replace(settings_with(), tombstones_us=HOUR_S * 1_000_000))
+    store.commit(delete("a/1"))
+    store.deliver()
+    store.clock.advance(HOUR_S)
+    tidy(store)
+    assert count(store, "documents") == 1
+    store.clock.advance(HOUR_S // SLEW_PART)
+    tidy(store)
+    assert count(store, "documents") == 0
+
+
+@pytest.mark.parametrize("jump_s", [-30 * YEAR_S, -24 * HOUR_S, -HOUR_S // 2, -2, 2, 24 * HOUR_S, 12 * YEAR_S])
+@pytest.mark.parametrize("deleted_before", [True, False])
+def test_a_wall_clock_that_jumps_does_not_shorten_that_and_at_most_doubles_it(
+    make_store: MakeStore, jump_s: int, deleted_before: bool
+) -> None:
+    store = make_store(replace(settings_with(), tombstones_us=HOUR_S * 1_000_000))
+    store.clock.advance(HOUR_S)
+    if deleted_before:
+        store.commit(delete("a/1"))
+        store.deliver()
+    store.clock.wall_now_us += jump_s * 1_000_000
+    if not deleted_before:
+        store.commit(delete("a/1"))
+        store.deliver()
+    for _ in range(6):
+        tidy(store)
+        assert count(store, "documents") == 1
+        store.clock.advance(HOUR_S // 6)
+    store.clock.advance(HOUR_S + HOUR_S // 2)
+    tidy(store)
+    assert count(store, "documents") == 0
+
+
+def test_after_a_start_nobody_knows_what_the_wall_clock_did_before(make_store: MakeStore) -> None:
+    store = make_store(replace(settings_with(), tombstones_us=HOUR_S * 1_000_000))
+    store.commit(delete("a/1"))
+    store.deliver()
+    store.clock.wall_now_us += 24 * HOUR_S * 1_000_000
+    store.reopen()
+    tidy(store)
+    assert count(store, "documents") == 1
+    # A clock that is slewed has not jumped.
+    for _ in range(HOUR_S + HOUR_S // SLEW_PART):
+        store.clock.wall_now_us += 80_000
+        store.clock.advance(1)
+        store.service.housekeep()
     assert count(store, "documents") == 0
 
 

@@ -172,21 +172,21 @@ def test_only_rows_of_documents_that_are_gone_for_everybody_are_swept(db: sqlite
     stored(documents, "a/5", None, pending=0)
     db.execute("INSERT INTO heads VALUES (4 * 4 + 1, 1, 9, 5, 5, 1, 1, 0)")
     db.execute("INSERT INTO dead_letters VALUES (4 * 5 + 3, 8, 0)")
-    assert documents.sweep(10, 0) == 1
+    assert documents.sweep(10, 0, 1000) == 1
     assert db.execute("SELECT name FROM documents ORDER BY id").fetchall() == [("2",), ("3",), ("4",), ("5",)]
     db.execute("DELETE FROM heads")
     db.execute("DELETE FROM dead_letters")
-    assert documents.sweep(1, 0) == 1
-    assert documents.sweep(1, 0) == 1
-    assert documents.sweep(1, 0) == 0
+    assert documents.sweep(1, 0, 1000) == 1
+    assert documents.sweep(1, 0, 1000) == 1
+    assert documents.sweep(1, 0, 1000) == 0
 
 
 def test_a_row_is_a_sign_that_its_document_is_gone_until_its_time_has_come(db: sqlite3.Connection) -> None:
     documents = Documents(db)
-    for name, checked_us in (("1", 100), ("2", 200), ("3", 300)):
+    for name, checked_us in (("1", 100), ("2", 200), ("3", 300), ("4", 400), ("5", 401)):
         document = one(documents, stored(documents, f"a/{name}", None, pending=0).path)
         document.checked_us = checked_us
         documents.changed(document.path, document)
         documents.flush()
-    assert documents.sweep(10, 200) == 2
-    assert db.execute("SELECT name FROM documents").fetchall() == [("3",)]
+    assert documents.sweep(10, 200, 400) == 3
+    assert db.execute("SELECT name FROM documents").fetchall() == [("3",), ("4",)]

@@ -15,7 +15,7 @@ from deora.errors import Problem
 from deora.worker.read_through import RETRY_S
 from tests.fakes.store import delete, encode_call, settings_with, update
 from tests.fakes.tier import MemoryTier
-from tests.fakes.worker import INTERVAL_S, Told, WorkerBench, document
+from tests.fakes.worker import INTERVAL_S, TTL_S, Told, WorkerBench, document
 
 OUT = Problem("unavailable", "upstream is out", retry_after_s=60)
 PATH = "menu/espresso"
@@ -338,15 +338,32 @@ def test_a_whole_collection_is_not_asked_for_upstream(bench: Bench) -> None:
     bench(scenario)
 
 
-def test_a_clock_that_is_put_back_makes_nothing_look_fresh(bench: Bench) -> None:
+@pytest.mark.parametrize("jump_us", [-(10**12), -int(2 * INTERVAL_S * 1e6), 10**12])
+def test_a_wall_clock_that_jumps_makes_no_copy_older_or_younger(bench: Bench, jump_us: int) -> None:
     async def scenario(one: WorkerBench) -> None:
         one.replayer.documents[PATH] = DATA
         await ask(one)
-        one.context.memory.clear()
-        one.store.clock.wall_now_us -= 10**12
         reads(one)
+        one.context.memory.clear()
+        one.store.clock.wall_now_us += jump_us
+        await ask(one)
+        assert reads(one) == []
+        one.context.memory.clear()
+        one.store.clock.advance(2 * INTERVAL_S)
         await ask(one)
         assert reads(one) == [f"read {PATH}"]
+
+    bench(scenario)
+
+
+def test_what_was_pulled_while_the_clock_was_ahead_is_believed_by_the_next_pull(bench: Bench) -> None:
+    async def scenario(one: WorkerBench) -> None:
+        year_us = 365 * 86_400 * 1_000_000
+        one.store.clock.wall_now_us += year_us
+        one.store.call("adopt", "primary", 0, [["whole/a", DATA]])
+        one.store.clock.wall_now_us -= year_us
+        one.store.call("synced", "primary", "whole", "primary", "1")
+        assert "Age" not in (await ask(one, "whole/a")).headers
 
     bench(scenario)
 
@@ -377,12 +394,26 @@ def test_a_batch_reads_through_and_says_what_it_does_not_know(bench: Bench) -> N
 def test_a_copy_in_a_tier_serves_after_a_restart(bench: Bench) -> None:
     async def scenario(one: WorkerBench) -> None:
         one.replayer.out = OUT
-        now_us = one.store.clock.wall_us() - 7_000_000
-        await one.tiers.put(copy_of(PATH, DATA, now_us, None))
+        await one.tiers.put(copy_of(PATH, DATA, one.moment(), None))
+        one.store.clock.advance(7)
         told = await ask(one)
         assert told.json["data"] == {"price": 2}
         assert "Age: 7\r\n" in told.headers
         assert one.tiers.figures() == {"disk": {"hits": 1, "misses": 0}}
+
+    bench(scenario)
+
+
+def test_a_copy_that_its_tier_has_not_let_go_of_in_time_is_not_shown(bench: Bench) -> None:
+    """A tier counts by the wall clock, which may have been put back."""
+
+    async def scenario(one: WorkerBench) -> None:
+        one.replayer.out = OUT
+        await one.tiers.put(copy_of(PATH, DATA, one.moment(), None))
+        one.store.clock.advance(TTL_S + 1)
+        one.store.clock.wall_now_us -= int(TTL_S * 1e6)
+        assert (await refusal(one)).kind == "unavailable"
+        assert one.tiers.figures() == {"disk": {"hits": 0, "misses": 1}}
 
     bench(scenario)
 
