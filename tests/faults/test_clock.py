@@ -26,7 +26,7 @@ HOUR_S = 3600
 DAY_S = 24 * HOUR_S
 PULL_S = 1.0
 # A loaded machine may be so late by itself; a timer that follows the wall clock is late by an hour, or never comes.
-SLACK_S = 8.0
+SLACK_S = 15.0
 YEAR_1970_S, YEAR_2038_S = 100_000, 2_147_483_640  # eight seconds before a signed 32-bit time overflows
 # Python sleeps until a monotonic moment, which libfaketime 0.9.10 takes for one of the clock that it fakes: EINVAL.
 SLEEP = "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds)\n"
@@ -69,19 +69,17 @@ def pulled_us(one: Instance) -> int:
 def next_pull_s(one: Instance) -> float:
     """Seconds until the next pull has come; each leaves another time behind."""
     before, began_s = pulled_us(one), time.monotonic()
-    wait_for(lambda: pulled_us(one) != before, "a pull", 20.0)
+    wait_for(lambda: pulled_us(one) != before, "a pull", 60.0)
     return time.monotonic() - began_s
 
 
 def write_once(one: Instance, number: int) -> tuple[int, str]:
     """Commit and version of a PUT that waits for upstream's word, and that its read shows."""
-    began_s = time.monotonic()
     answer = one.request(
         "PUT", "/v1/documents/clock/one", json={**EMPTY, "number": number}, headers={"Prefer": "wait=30"}
     )
     assert answer.status in (200, 201), answer.text
     assert answer.json["replication"] == "done"
-    assert time.monotonic() - began_s < SLACK_S
     shown = one.request("GET", "/v1/documents/clock/one")
     assert shown.json["data"] == {**EMPTY, "number": number}
     assert shown.headers["ETag"] == f'"{answer.json["version"]}"'
