@@ -96,34 +96,34 @@ class Answers:
         self._read.clear()
 
     def prune(self, limit: int) -> int:
-        """Looks at the next `limit` answers to keys, removes those that are too old, and as many groups; how many.
-
-        Keys are in an order of their own: one statement that seeks the old ones would read all of them each time
-        (measured: 160 ms at 1,000,000), and an index on their age would cost each write more. Groups are in the order
-        of their time: if the first one stays, all do.
-        """
-        running_s = self._progress.running_s
-        oldest_kept_s = running_s - KEPT_ANSWERS_S
+        """Removes what is too old among the next `limit` answers; how many it looked at or removed."""
+        oldest_kept_s = self._progress.running_s - KEPT_ANSWERS_S
+        # Groups are in the order of their time: if the first one stays, all do.
         groups = self._db.execute(
             "DELETE FROM requests WHERE running_s <= ? AND id IN (SELECT id FROM requests ORDER BY id LIMIT ?)",
             (oldest_kept_s, limit),
-        ).rowcount
+        )
+        return max(self._prune_keys(limit, oldest_kept_s), groups.rowcount)
+
+    def _prune_keys(self, limit: int, oldest_kept_s: int) -> int:
+        """Answers are in the order of their keys: one statement that seeks the old ones would read all of them each
+        time (measured: 160 ms at 1,000,000), and an index on their age would cost each write more."""
+        running_s = self._progress.running_s
         if self._position is None:
             if running_s < self._next_pass_s:
-                return groups
+                return 0
             self._position = b""
         rows = self._db.execute(
             "SELECT key, running_s FROM answers WHERE key > ? ORDER BY key LIMIT ?", (self._position, limit)
         ).fetchall()
         self._db.executemany(
-            "DELETE FROM answers WHERE key = ?",
-            [(key,) for key, kept_s in rows if kept_s <= oldest_kept_s],
+            "DELETE FROM answers WHERE key = ?", [(key,) for key, kept_s in rows if kept_s <= oldest_kept_s]
         )
         if len(rows) < limit:
             self._position, self._next_pass_s = None, running_s + PASS_S
         else:
             self._position = rows[-1][0]
-        return max(len(rows), groups)
+        return len(rows)
 
     def _flush_keys(self) -> None:
         if self._under_keys:

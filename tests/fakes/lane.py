@@ -20,7 +20,7 @@ from deora.replay.restored import Known
 from deora.upstream.base import Cursor, CursorKey, Delivery, Outcome, Unauthorised, Unclear
 from tests.fakes.calls import StoreWithCalls
 from tests.fakes.checker import Findings, Sent, check, logs_of
-from tests.fakes.checker import Outcome as Known
+from tests.fakes.checker import Outcome as Told
 from tests.fakes.clock import ManualClock
 from tests.fakes.store import update
 from tests.fakes.upstream import FakeUpstream
@@ -213,7 +213,7 @@ class LaneBench:
         """`count` commits, each adding its number to the list of one of the documents, one after the other."""
         numbers = range(self.written, self.written + count)
         writes = [numbered(f"d/{number % documents}", number) for number in numbers]
-        self.history += [Sent(str(number), f"d/{number % documents}", Known.OK, number) for number in numbers]
+        self.history += [Sent(str(number), f"d/{number % documents}", Told.OK, number) for number in numbers]
         self.written += count
         for start in range(0, count, at_once):
             self.store.write_each(writes[start : start + at_once])
