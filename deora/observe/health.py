@@ -1,7 +1,7 @@
 """What the figures mean: healthy, degraded or down. Pure: a snapshot in, JSON members out.
 
 healthy   everything that is configured is there
-degraded  requests are served, but something is out: a worker, the store, the replayer, an upstream
+degraded  requests are served, but something is out: a worker, the store, the replayer, an upstream, room on the disk
 down      no request can be served: no worker is up
 """
 
@@ -75,7 +75,7 @@ class UpstreamState:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that health and status are worked out from. Sizes are bytes, times seconds. `redis`: whether it answers;
-    None where none is configured."""
+    None where none is configured. `refusal`: why the store takes no new writes; None while it does."""
 
     version: str
     node: str
@@ -89,6 +89,9 @@ class Snapshot:
     queue: dict[str, Any]
     disk_free_bytes: int | None = None
     disk_total_bytes: int | None = None
+    wal_bytes: int | None = None
+    ballast_bytes: int | None = None
+    refusal: str | None = None
     memory_available_bytes: int | None = None
     cache: dict[str, Any] = field(default_factory=dict)
     redis: bool | None = None
@@ -127,7 +130,8 @@ def verdict(snapshot: Snapshot) -> str:
     if not any(worker.state == "up" for worker in snapshot.workers):
         return DOWN
     every_worker = all(worker.state == "up" for worker in snapshot.workers)
-    return HEALTHY if every_worker and all(services(snapshot).values()) else DEGRADED
+    is_whole = every_worker and all(services(snapshot).values()) and snapshot.refusal is None
+    return HEALTHY if is_whole else DEGRADED
 
 
 def health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
@@ -143,6 +147,8 @@ def health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
         "batchWriterLeader": found.get("replayer", False),
     }
     reasons = {name: child.reason for name, child in children(snapshot) if child.reason is not None}
+    if snapshot.refusal is not None:
+        reasons["disk"] = f"new writes are refused: {snapshot.refusal}"
     if reasons:
         members["reasons"] = reasons
     return (503 if status == DOWN else 200), members
@@ -168,8 +174,7 @@ def detailed(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
     if snapshot.redis is not None:
         add("redis", snapshot.redis, None, "answers" if snapshot.redis else "does not answer; the disk cache goes on")
     if snapshot.disk_free_bytes is not None:
-        free = snapshot.disk_free_bytes
-        add("disk", free >= LOW_DISK_BYTES, None, f"{free} bytes free of {snapshot.disk_total_bytes}")
+        add("disk", *_disk(snapshot))
     if snapshot.memory_available_bytes is not None:
         available = snapshot.memory_available_bytes
         add("memory", available >= 64 * 1024 * 1024, None, f"{available} bytes available")
@@ -179,6 +184,16 @@ def detailed(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
     if status == HEALTHY and not all_healthy:
         status = DEGRADED
     return (200 if status == HEALTHY else 503), {"status": status, "checks": checks}
+
+
+def _disk(snapshot: Snapshot) -> tuple[bool, None, str]:
+    free = snapshot.disk_free_bytes or 0
+    detail = f"{free} bytes free of {snapshot.disk_total_bytes}"
+    if snapshot.wal_bytes is not None:
+        detail += f"; write-ahead log {snapshot.wal_bytes} bytes, ballast {snapshot.ballast_bytes} bytes"
+    if snapshot.refusal is not None:
+        detail += f"; new writes are refused: {snapshot.refusal}"
+    return free >= LOW_DISK_BYTES and snapshot.refusal is None, None, detail
 
 
 def _year_is_plausible(timestamp: str) -> bool:
@@ -266,6 +281,8 @@ def alerts(snapshot: Snapshot) -> list[dict[str, Any]]:
     dead = snapshot.queue["dead"]
     if dead:
         add("dead-letters", f"entries that upstream refused for good: {dead}", "deora queue ls --state dead")
+    if snapshot.refusal is not None:
+        add("writes-refused", snapshot.refusal, "make room; writes are taken again by themselves, nothing is lost")
     if snapshot.disk_free_bytes is not None and snapshot.disk_free_bytes < LOW_DISK_BYTES:
         add("disk-low", f"{snapshot.disk_free_bytes} bytes are free", "make room before writes are refused")
     if not _year_is_plausible(snapshot.timestamp):

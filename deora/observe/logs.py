@@ -7,6 +7,7 @@ appends whole lines to the same file; whoever sees it full renames it under a lo
 from __future__ import annotations
 
 import atexit
+import errno
 import fcntl
 import json
 import logging
@@ -14,11 +15,14 @@ import os
 import queue
 import sys
 import time
+from collections import deque
 from logging.handlers import QueueHandler, QueueListener
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 MAX_FIELD_CHARACTERS: Final = 4096
+# Lines that are kept for a disk that is full now.
+KEPT_LINES: Final = 1000
 # Valid in JSON, and yet a line's end or a command to some reader of the file: DEL, the C1 controls, two separators.
 _UNSAFE: Final = {code: f"\\u{code:04x}" for code in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -88,17 +92,29 @@ class AppendFile(logging.Handler):
         self._max_bytes = max_bytes
         self._keep = keep
         self._descriptor = self._open()
+        self._unwritten: deque[bytes] = deque(maxlen=KEPT_LINES)
 
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            self._unwritten.append((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
             self._rotate_if_full()
-            os.write(self._descriptor, (self.format(record) + "\n").encode("utf-8", "backslashreplace"))
+            self._write_out()
         except Exception:
             # Whatever one record brings, an argument that its text does not take or a full disk, ends no logging.
             self.handleError(record)
+
+    def _write_out(self) -> None:
+        """Writes what waits. What finds no room on the disk goes on waiting for the next record."""
+        while self._unwritten:
+            line = self._unwritten[0]
+            written = os.write(self._descriptor, line)
+            if written < len(line):
+                self._unwritten[0] = line[written:]
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._unwritten.popleft()
 
     def _rotate_if_full(self) -> None:
         ours = os.fstat(self._descriptor)
@@ -109,8 +125,9 @@ class AppendFile(logging.Handler):
             # Another process may have renamed it while this one waited for the lock.
             if self._path.exists() and self._path.stat().st_size >= self._max_bytes:
                 self._shift()
-            os.close(self._descriptor)
-            self._descriptor = self._open()
+            # The old one is closed last: where no other can be opened, the lines still go there.
+            old, self._descriptor = self._descriptor, self._open()
+            os.close(old)
 
     def _shift(self) -> None:
         if self._keep == 0:

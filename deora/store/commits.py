@@ -21,6 +21,7 @@ from deora.errors import Problem
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox
 from deora.store.answers import Answers
 from deora.store.identity import Progress
+from deora.store.space import full
 from deora.store.view import Document, Documents
 from deora.wire.frames import pack, unpack
 
@@ -110,6 +111,8 @@ class Committer:
         self._entries_left = 0
         self._bytes_left = 0
         self.notices: dict[str, None] = {}
+        self.refusal: str | None = None
+        """why the disk has no room for new writes; None where it has"""
         self.check_held: Callable[[list[Write]], None] | None = None
 
     def commit(self, request: CommitRequest, request_id: int, *, resent: bool, read_through: bool = False) -> Result:
@@ -142,6 +145,7 @@ class Committer:
         self._documents.preload({write.path for request in requests for write in request.writes})
 
     def _known_answer(self, request: CommitRequest, request_id: int, *, resent: bool) -> Result | None:
+        """What this request was answered before. Raises Problem("key-reused")."""
         kept = None
         if request.key is not None:
             kept = self.answers.under_key(request.key, request.fingerprint)
@@ -156,6 +160,8 @@ class Committer:
     # -- room
 
     def _check_room(self) -> None:
+        if self.refusal is not None:
+            raise full(self.refusal)
         if self._entries_left < len(self._outbox.upstreams):
             entries, allowed = self._outbox.live_entries(), self._limits.max_entries
             raise _queue_full(f"{entries} entries wait for upstream; queue.json allows max_entries {allowed}")

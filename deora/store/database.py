@@ -7,7 +7,6 @@ checkpoint at once, and a held reader grows the WAL without bound.
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
 from importlib import resources
@@ -18,27 +17,28 @@ import msgpack
 import orjson
 
 from deora.errors import StoreError
+from deora.store.durability import sync_files
+from deora.store.reserve import CHECKPOINT_PAGES, WAL_KEPT_BYTES
 
-# Pages of 4 KiB in the WAL before a commit also checkpoints: 94 MiB. A page that many writes share is written to the
-# file once for all of them, so fewer checkpoints are less work (bench: 65 us of CPU a write against 71 with 31 MiB).
-CHECKPOINT_PAGES: Final = 24_000
-WAL_LIMIT_BYTES: Final = 128 * 1024 * 1024
+# For another program that writes to the file, and for a reader that rebuilds the index of the WAL.
+BUSY_TIMEOUT_MS: Final = 5000
 _MIGRATION: Final = re.compile(r"^(\d{4})_\w+\.sql$")
 
 
 def open_writer(path: Path) -> sqlite3.Connection:
     """The one connection that writes. Creates and migrates the file. Raises StoreError with a hint.
 
-    What a killed writer left visible in the WAL may not be on the disk yet, so the WAL is synced before anything is
-    read from it: nothing is answered from a row that a power cut could still take away.
+    What an earlier writer left visible is made durable first (`durability`). The WAL's limits are set for a large disk;
+    `space` fits them to the one that is there.
     """
     sync_files(path)
     try:
         db = sqlite3.connect(path, isolation_level=None, cached_statements=512, check_same_thread=False)
+        db.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
-        db.execute(f"PRAGMA journal_size_limit = {WAL_LIMIT_BYTES}")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
         db.execute("PRAGMA cache_size = -40960")
         db.execute("PRAGMA temp_store = MEMORY")
         migrate(db)
@@ -48,24 +48,6 @@ def open_writer(path: Path) -> sqlite3.Connection:
             hint="check the disk and the file's permissions; a copy of the file is worth taking before anything else",
         ) from error
     return db
-
-
-def sync_files(path: Path) -> None:
-    """fsync of the file and its WAL, where they exist."""
-    for file in (path, path.with_name(path.name + "-wal")):
-        try:
-            descriptor = os.open(file, os.O_RDWR)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise StoreError(
-                f"{file} cannot be opened for writing: {error.strerror}",
-                hint="the data directory and its files must belong to the user that runs DEORA",
-            ) from error
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def migrations() -> list[tuple[int, str]]:

@@ -52,6 +52,8 @@ class Housekeeping:
         self._max_bytes = max_bytes
         self._tombstones_us = tombstones_us
         self._clock = clock
+        self.is_short = False
+        """whether the disk lacks room: done entries go before their time"""
         self._position: int | None = None
         self._next_pass_s = 0
         self._ahead_us = self._wall_ahead_us()
@@ -89,14 +91,16 @@ class Housekeeping:
         return self._documents.sweep(ROWS_AT_ONCE, wall_us - kept_us, wall_us + kept_us)
 
     def _prune_entries(self) -> int:
-        """Done entries older than the retention go; younger ones too while the queue's share of the disk is used up.
-        None of an upstream whose cursor went back: it may lack them.
+        """Done entries older than the retention go; younger ones too while the queue's share of the disk is used up, or
+        the disk itself. None of an upstream whose cursor went back: it may lack them.
 
         A pass walks all entries, ROWS_AT_ONCE a step; an index on the done ones would cost each settlement more.
         """
         over_bytes = self._outbox.live_bytes() + self._outbox.done_bytes() - self._max_bytes
         upstreams = self._outbox.upstreams.values()
-        crowded = over_bytes > 0 and any(upstream.done_bytes > 0 and not upstream.lost for upstream in upstreams)
+        crowded = (over_bytes > 0 or self.is_short) and any(
+            upstream.done_bytes > 0 and not upstream.lost for upstream in upstreams
+        )
         if self._position is None:
             if not crowded and self._progress.running_s < self._next_pass_s:
                 return 0
@@ -108,7 +112,7 @@ class Housekeeping:
         for ident, upstream_id, size_bytes, running_s, state in rows:
             self._position = ident
             upstream = by_id.get(upstream_id)
-            if state != STORED[State.DONE] or (running_s > oldest_kept_s and over_bytes <= 0):
+            if state != STORED[State.DONE] or (running_s > oldest_kept_s and over_bytes <= 0 and not self.is_short):
                 continue
             if upstream is not None and upstream.lost:
                 continue

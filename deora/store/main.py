@@ -16,6 +16,7 @@ from deora.clock import Clock, SystemClock
 from deora.config.schema import Config, upstreams
 from deora.errors import StoreError
 from deora.observe.logs import configure
+from deora.store.ballast import Ballast
 from deora.store.commits import QueueLimits
 from deora.store.database import open_writer
 from deora.store.service import Service, Settings
@@ -51,9 +52,11 @@ def run(sock: socket.socket, init: dict[str, Any]) -> int:
     link = BlockingLink(sock)
     clock = SystemClock()
     path = Path(init["data"]) / "store.db"
+    ballast = Ballast(path.with_suffix(".ballast"))
     try:
-        db = open_writer(path)
-        service = Service(db, settings_of(config), clock)
+        db = _open(path, ballast)
+        service = Service(db, settings_of(config), clock, ballast=ballast)
+        service.space.tend()
     except (StoreError, sqlite3.Error) as error:
         hint = error.hint if isinstance(error, StoreError) else None
         _log.error("the store cannot start: %s", error, extra={"hint": hint})
@@ -61,16 +64,29 @@ def run(sock: socket.socket, init: dict[str, Any]) -> int:
         return EXIT_CANNOT_BOOT
     node, epoch = service.identity
     _log.info("store opened", extra={"file": str(path), "node": node, "epoch": epoch, "sqlite": sqlite3.sqlite_version})
-    hello = {"node": node, "epoch": epoch, "figures": service.figures(), "disk": service.disk()}
+    hello = {"node": node, "epoch": epoch, "figures": service.figures(), "disk": service.space.figures()}
     link.send(encode(Kind.HELLO, 0, pack(hello), generation=init["generation"]))
     try:
         return _loop(link, service, clock)
     except sqlite3.Error as error:
         # The transaction may or may not be durable. Whoever asks the next store with the same key will know.
         _log.error("the store's transaction failed: %s; starting again", error)
+        if error.sqlite_errorcode == sqlite3.SQLITE_IOERR_WRITE:
+            # Perhaps for a quota: then the next store cannot make it again, and takes no new writes until it can.
+            ballast.release()
         return EXIT_UNKNOWN_COMMIT
     finally:
         db.close()
+
+
+def _open(path: Path, ballast: Ballast) -> sqlite3.Connection:
+    """The file, opened; where that fails while there is a ballast, once more without it: a full disk may be why."""
+    try:
+        return open_writer(path)
+    except StoreError:
+        if not ballast.release():
+            raise
+        return open_writer(path)
 
 
 def _loop(link: BlockingLink, service: Service, clock: Clock) -> int:
@@ -97,7 +113,12 @@ def _handle(service: Service, frames: list[Frame]) -> bytes:
         return service.handle(frames)
     except sqlite3.OperationalError as error:
         _only_full(error)
-        _log.error("the disk is full: a group of %d frames was refused", len(frames))
+    service.make_room()
+    try:
+        # Now without its new writes: what was accepted goes on.
+        return service.handle(frames)
+    except sqlite3.OperationalError as error:
+        _only_full(error)
         return service.refuse_full(frames)
 
 
@@ -106,7 +127,8 @@ def _housekeep(link: BlockingLink, service: Service, *, idle: bool) -> bool:
         answers, more = service.housekeep(idle=idle)
     except sqlite3.OperationalError as error:
         _only_full(error)
-        answers, more = service.refuse_full([]), False
+        service.make_room()
+        answers, more = b"", False
     _send(link, answers)
     return more
 

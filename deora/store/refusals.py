@@ -1,4 +1,4 @@
-"""What a group is answered that the disk had no room for: nothing of it is kept."""
+"""Answers to frames, and what a group is answered that the disk had no room for: nothing of it is kept."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 from deora.errors import Problem
 from deora.store.answers import Answers
 from deora.store.commits import CommitRequest, Result
+from deora.store.space import full
 from deora.wire.frames import FLAG_RESENT, Frame, Kind, encode, pack, unpack
 
 
-def refuse_group(frames: list[Frame], parked: list[int], kept: Answers, disk: dict[str, int]) -> list[bytes]:
+def refuse_group(
+    frames: list[Frame], parked: list[int], kept: Answers, disk: dict[str, int | str | None]
+) -> list[bytes]:
     """507 to clients, "later" to the replayer, whose claims that waited are `parked`. No transaction is open."""
     later = pack(Problem("unavailable", "the store has no room").to_wire())
     # A claim of this very group may wait already.
@@ -50,9 +53,18 @@ def _known(kept: Answers, ident: int, parts: list[Any], *, resent: bool) -> tupl
             packed = kept.of_request(ident, request.fingerprint)
         if packed is not None:
             return Result.known(packed).status, packed
-    raise Problem(
-        "disk-full",
-        "there is no room on the disk for this write",
-        hint="nothing that was accepted is lost; writes are accepted again when there is room",
-        retry_after_s=10,
-    )
+    raise full("there is no room on the disk")
+
+
+def reply_frame(ident: int, value: Any) -> bytes:
+    """The answer to a CALL: a value, or the Problem that refuses it."""
+    if isinstance(value, Problem):
+        return encode(Kind.REPLY, ident, pack(value.to_wire()), aux=1)
+    return encode(Kind.REPLY, ident, pack(value))
+
+
+def result_frame(ident: int, value: Any) -> bytes:
+    """The answer to a COMMIT of an operator, or the Problem that refuses any."""
+    if isinstance(value, Problem):
+        return encode(Kind.RESULT, ident, pack(value.to_wire()), aux=value.status)
+    return encode(Kind.RESULT, ident, pack(value), aux=200)

@@ -10,10 +10,10 @@ forgotten a document before the client that wrote it can ask for it again.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from deora.clock import Clock
@@ -25,15 +25,17 @@ from deora.outbox.states import State
 from deora.outbox.storage import Outbox
 from deora.store.adoption import Adoption, Unheld
 from deora.store.answers import Answers
+from deora.store.ballast import Ballast
 from deora.store.commits import CommitRequest, Committer, QueueLimits
 from deora.store.errands import Errands
 from deora.store.figures import Figures
 from deora.store.housekeeping import Housekeeping
 from deora.store.identity import load_identity, new_batch_id
 from deora.store.operations import Operations
-from deora.store.refusals import refuse_group
+from deora.store.refusals import refuse_group, reply_frame, result_frame
 from deora.store.restored import Restored
 from deora.store.settlements import PRIMARY, Settlements
+from deora.store.space import Space, full
 from deora.store.view import Documents
 from deora.wire.frames import FLAG_READ_THROUGH, FLAG_RESENT, UNHELD, Frame, Kind, encode, pack, unpack
 
@@ -55,14 +57,20 @@ class Service:
     """The store behind its socket. Not safe to use after an exception other than Problem: reopen the file instead."""
 
     def __init__(
-        self, db: sqlite3.Connection, settings: Settings, clock: Clock, batch_ids: Callable[[], str] = new_batch_id
+        self,
+        db: sqlite3.Connection,
+        settings: Settings,
+        clock: Clock,
+        batch_ids: Callable[[], str] = new_batch_id,
+        ballast: Ballast | None = None,
     ) -> None:
         self._db = db
-        self._directory = os.path.dirname(db.execute("PRAGMA database_list").fetchone()[2]) or "."
+        self.space = Space(db, Path(db.execute("PRAGMA database_list").fetchone()[2]), clock, ballast)
         self._settings = settings
         self._clock = clock
         self._new_batch_id = batch_ids
         self._awaited: set[int] = set()
+        self._given_up: list[bytes] = []
         self._load()
 
     def _load(self) -> None:
@@ -127,6 +135,8 @@ class Service:
         self._out = []
         self._replicated = []
         self._tick()
+        self.space.look()
+        self._committer.refusal = self.space.refusal
         self._db.execute("BEGIN IMMEDIATE")
         self._known_commit = self.progress.commit_no
         self._waited = dict(self._parked)
@@ -140,43 +150,50 @@ class Service:
             elif kind == Kind.PING:
                 self._figures.look_again()
                 self._queue_changed = True
-                self._out.append(encode(Kind.PONG, ident, pack(self.disk()), generation=generation))
+                self._out.append(encode(Kind.PONG, ident, pack(self.space.figures()), generation=generation))
         self._out += self._errands.step()
         self._serve_parked()
         self._flush()
         self._db.execute("COMMIT")
+        given_up, self._given_up = self._given_up, []
+        self._out += given_up
         return self._answers()
 
-    def refuse_full(self, frames: list[Frame]) -> bytes:
-        """Answers a group that found the disk full, of which nothing is kept: 507 to clients, "later" to the replayer.
-
-        SQLite has taken the transaction back before it says SQLITE_FULL, so here the outcome is known. Memory may be
-        ahead of the file now, hence it is read anew. What an earlier group has answered stays so.
-        """
+    def make_room(self) -> None:
+        """After a group, or a step of housekeeping, has found the disk full: SQLite has taken it back, and
+        memory is read anew from the file. Claims that wait go on waiting; errands are given up."""
         if self._db.in_transaction:
             self._db.execute("ROLLBACK")
-        # A claim that this group would have answered waits as well.
-        waiting = [ident for ident, _ in (*self._waited.values(), *self._parked.values())]
-        given_up = self._errands.give_up(Problem("unavailable", "the store has no room"))
+        self.space.make_room()
+        self._given_up += self._errands.give_up(Problem("unavailable", "the store has no room"))
+        waited = self._waited
         self._load()
+        self._parked = waited
+
+    def refuse_full(self, frames: list[Frame]) -> bytes:
+        """Answers a group that found the disk full even without its new writes. What was answered before stays so."""
+        self.make_room()
+        waited, self._parked = self._parked, {}
         self._tick()
-        return b"".join([*refuse_group(frames, waiting, self._kept, self.disk()), *given_up])
+        waiting = [ident for ident, _ in waited.values()]
+        given_up, self._given_up = self._given_up, []
+        return b"".join([*refuse_group(frames, waiting, self._kept, self.space.figures()), *given_up])
 
     def housekeep(self, *, idle: bool = True) -> tuple[bytes, bool]:
         """A step of housekeeping in a transaction of its own; whether another should follow soon."""
         self._out = []
         self._replicated = []
         self._tick()
+        self._waited = dict(self._parked)
+        self.space.tend()
+        if self.space.is_stalled:
+            return b"", False
         self._db.execute("BEGIN IMMEDIATE")
+        self._housekeeping.is_short = self.space.is_short
         more = self._housekeeping.step(idle=idle)
         self._flush()
         self._db.execute("COMMIT")
         return self._answers(), more
-
-    def disk(self) -> dict[str, int]:
-        """The room on the disk that the file is on, in bytes."""
-        space = os.statvfs(self._directory)
-        return {"disk_free": space.f_bavail * space.f_frsize, "disk_total": space.f_blocks * space.f_frsize}
 
     def _tick(self) -> None:
         running_s = self._base_running_s + int(self._clock.monotonic_s() - self._started_s)
@@ -253,7 +270,7 @@ class Service:
         except Unheld as unheld:
             self._out.append(encode(Kind.RESULT, ident, pack(unheld.paths), aux=UNHELD))
         except Problem as problem:
-            self._out.append(_result(ident, problem))
+            self._out.append(result_frame(ident, problem))
 
     def _await(self, commit_no: int) -> None:
         """Notes that a client waits for upstream. One that repeats a request may find it decided already: it is told so
@@ -268,6 +285,8 @@ class Service:
 
     def _operate(self, ident: int, parts: list[Any], *, resent: bool) -> None:
         """Does what an operator asks for, once: an earlier store may have done it and died with the answer."""
+        if self.space.is_stalled:
+            raise full(self.space.refusal or "the write-ahead log is full")
         known = self._kept.of_request(ident, b"") if resent else None
         if known is not None:
             self._out.append(encode(Kind.RESULT, ident, known, aux=200))
@@ -283,7 +302,7 @@ class Service:
         self._figures.look_again()
         if not isinstance(found, Problem):
             self._kept.keep(ident, b"", pack(found))
-        return _result(ident, found)
+        return result_frame(ident, found)
 
     # -- the replayer's calls
 
@@ -291,6 +310,9 @@ class Service:
         operation, name, *rest = unpack(body)
         try:
             [upstream] = self._operations.named(name)
+            if self.space.is_stalled or (self.space.refusal is not None and operation == "adopt"):
+                # What is left is for what was accepted; a copy of what upstream holds can wait.
+                raise Problem("unavailable", "the store has no room")
             if operation == "open":
                 node, epoch = self.identity
                 self._reply(ident, [node, epoch, upstream.seq, upstream.batch_id])
@@ -305,7 +327,7 @@ class Service:
                 self._reply(ident, [upstream.seq, upstream.lost, upstream.paused])
             elif operation in self._restored.errands:
                 steps = self._restored.errands[operation](upstream, *rest)
-                self._errands.begin(steps, lambda found: _reply(ident, found))
+                self._errands.begin(steps, lambda found: reply_frame(ident, found))
             elif operation == "split":
                 batch_id, at, seq, cursor_id = rest
                 self.outbox.split(upstream, batch_id, at, seq, cursor_id)
@@ -318,7 +340,7 @@ class Service:
             else:
                 raise Problem("bad-request", f"the store knows no call {operation!r}")
         except Problem as problem:
-            self._out.append(_reply(ident, problem))
+            self._out.append(reply_frame(ident, problem))
 
     def _settle(self, upstream: Upstream, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
         self._queue_changed = True
@@ -336,6 +358,8 @@ class Service:
     def _serve_parked(self) -> None:
         """Answers waiting claims for which something is there now."""
         self._put_off.clear()
+        if self.space.is_stalled:
+            return
         for name, (ident, limits) in list(self._parked.items()):
             upstream = self.outbox.upstreams[name]
             if upstream.paused or upstream.lost or upstream.pending == 0:
@@ -373,18 +397,4 @@ class Service:
         return max(0.0, min([longest_s, *(due_s - now_s for due_s in self._put_off.values())]))
 
     def _reply(self, ident: int, value: Any) -> None:
-        self._out.append(_reply(ident, value))
-
-
-def _reply(ident: int, value: Any) -> bytes:
-    """The answer to a CALL: a value, or the Problem that refuses it."""
-    if isinstance(value, Problem):
-        return encode(Kind.REPLY, ident, pack(value.to_wire()), aux=1)
-    return encode(Kind.REPLY, ident, pack(value))
-
-
-def _result(ident: int, value: Any) -> bytes:
-    """The answer to a COMMIT of an operator, or the Problem that refuses any."""
-    if isinstance(value, Problem):
-        return encode(Kind.RESULT, ident, pack(value.to_wire()), aux=value.status)
-    return encode(Kind.RESULT, ident, pack(value), aux=200)
+        self._out.append(reply_frame(ident, value))

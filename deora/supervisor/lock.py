@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -35,8 +36,11 @@ class InstanceLock:
                 hint="`deora status` shows it and `deora stop` ends it; a second one needs its own --data",
             ) from None
         content = json.dumps({"pid": os.getpid(), "argv": argv, "systemd": "INVOCATION_ID" in os.environ})
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, content.encode(), 0)
+        # A full disk keeps no box from starting: the lock holds without its content. What an earlier instance has left
+        # is overwritten in place, which needs no room.
+        with suppress(OSError):
+            os.pwrite(self._descriptor, content.encode(), 0)
+            os.ftruncate(self._descriptor, len(content))
 
     def release(self) -> None:
         """Gives the data directory free."""

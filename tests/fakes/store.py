@@ -276,7 +276,12 @@ class StoreFile:
 
 def decode_group(data: bytes) -> Group:
     """The frames that the store answered with."""
-    group = Group(Decoder().feed(data))
+    return group_of(Decoder().feed(data))
+
+
+def group_of(frames: list[Frame]) -> Group:
+    """What these frames say."""
+    group = Group(frames)
     for kind, _, aux, _, ident, body in group.frames:
         if kind in (Kind.RESULT, Kind.REPLY):
             assert ident not in group.answers, "two answers to one frame"

@@ -115,6 +115,19 @@ def test_the_members_of_health() -> None:
     assert health(BREAKER_OPEN)[1]["services"]["sqlite"] is False
 
 
+def test_a_store_that_refuses_writes_is_degraded_and_says_why() -> None:
+    full = replace(WELL, wal_bytes=5, ballast_bytes=7, refusal="there is no room on the disk")
+    status, members = health(full)
+    assert (status, members["status"]) == (200, "degraded")
+    assert members["reasons"] == {"disk": "new writes are refused: there is no room on the disk"}
+    status, members = detailed(full)
+    [check] = [check for check in members["checks"] if check["name"] == "disk"]
+    assert (status, check["healthy"]) == (503, False)
+    assert "log 5 bytes, ballast 7 bytes; new writes are refused: there is no room" in check["detail"]
+    assert [alert["name"] for alert in alerts(full)] == ["writes-refused"]
+    assert "refused" not in str(detailed(replace(WELL, wal_bytes=5, ballast_bytes=7)))
+
+
 def test_a_low_disk_and_a_wrong_clock_are_unhealthy_in_detail() -> None:
     poor = replace(WELL, disk_free_bytes=LOW_DISK_BYTES - 1, timestamp="1970-01-01T00:00:05Z")
     code, members = detailed(poor)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import logging
+import os
 import subprocess
 import sys
 import threading
@@ -205,6 +207,51 @@ def test_a_full_disk_does_not_end_the_logging(capsys: pytest.CaptureFixture[str]
     handler.handle(record("lost"))
     handler.close()
     assert "No space left on device" in capsys.readouterr().err
+
+
+def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The lines that say what was wrong are those that found no room."""
+    write = os.write
+    room = [9]
+
+    def little(descriptor: int, data: bytes) -> int:
+        taken = data[: room[0]]
+        room[0] -= len(taken)
+        if not taken:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, taken)
+
+    handler = text_handler(tmp_path / "app.log")
+    monkeypatch.setattr(os, "write", little)
+    for text in ("first", "second", "third"):
+        handler.handle(record(text))
+    assert (tmp_path / "app.log").read_text() == "first\nsec"
+    room[0] = 1000
+    handler.handle(record("fourth"))
+    monkeypatch.undo()
+    handler.close()
+    assert (tmp_path / "app.log").read_text() == "first\nsecond\nthird\nfourth\n"
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_a_log_that_cannot_be_made_anew_goes_on_in_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = text_handler(tmp_path / "app.log", max_bytes=10)
+    handler.handle(record("a line that fills it"))
+
+    def fail() -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as full:
+        full.setattr(handler, "_open", fail)
+        handler.handle(record("waits"))
+    assert "No space left on device" in capsys.readouterr().err
+    handler.handle(record("behind"))
+    handler.close()
+    assert (tmp_path / "app.log").read_text() == "waits\nbehind\n"
 
 
 def test_a_log_that_is_moved_away_is_followed_by_a_new_one_once_it_is_full(tmp_path: Path) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,8 @@ import pytest
 from deora.documents.writes import encode_writes
 from deora.errors import StoreError
 from deora.store import database
-from deora.store.database import migrate, migrations, open_writer, statements_of, sync_files
+from deora.store.database import migrate, migrations, open_writer, statements_of
+from deora.store.reserve import CHECKPOINT_PAGES, WAL_KEPT_BYTES
 from deora.store.view import Base
 from tests.fakes.connection import FaultyConnection
 from tests.fakes.store import StoreFile, set_
@@ -42,11 +41,10 @@ def test_the_writer_syncs_fully_and_checkpoints(tmp_path: Path) -> None:
     assert pragmas == {
         "journal_mode": "wal",
         "synchronous": 2,
-        "wal_autocheckpoint": database.CHECKPOINT_PAGES,
-        "journal_size_limit": database.WAL_LIMIT_BYTES,
+        "wal_autocheckpoint": CHECKPOINT_PAGES,
+        "journal_size_limit": WAL_KEPT_BYTES,
         "query_only": 0,
     }
-    assert database.CHECKPOINT_PAGES * 4096 < database.WAL_LIMIT_BYTES
     assert db.isolation_level is None
     db.close()
 
@@ -262,45 +260,3 @@ def test_a_folder_in_the_file_s_place_is_refused(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="cannot be opened"):
         open_writer(tmp_path / "nowhere" / "store.db")
-
-
-# -- durability
-
-
-@pytest.fixture
-def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that were synced, as they are synced."""
-    names: list[str] = []
-    real: Callable[[int], None] = os.fsync
-
-    def fsync(descriptor: int) -> None:
-        names.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
-        real(descriptor)
-
-    monkeypatch.setattr(os, "fsync", fsync)
-    return names
-
-
-def test_the_file_and_its_wal_are_synced_before_anything_is_read(
-    tmp_path: Path, synced: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a killed writer left visible may not be on the disk yet."""
-    path = tmp_path / "store.db"
-    open_writer(path).close()
-    path.with_name("store.db-wal").touch()
-    synced.clear()
-    connect = sqlite3.connect
-    at_connect: list[list[str]] = []
-
-    def watched(*args: object, **options: object) -> sqlite3.Connection:
-        at_connect.append(list(synced))
-        return connect(*args, **options)  # type: ignore[call-overload, no-any-return]
-
-    monkeypatch.setattr(sqlite3, "connect", watched)
-    open_writer(path).close()
-    assert at_connect == [["store.db", "store.db-wal"]]
-
-
-def test_a_file_that_is_not_there_needs_no_sync(tmp_path: Path, synced: list[str]) -> None:
-    sync_files(tmp_path / "store.db")
-    assert synced == []

@@ -252,3 +252,18 @@ def test_after_a_start_nobody_knows_what_the_wall_clock_did_before(make_store: M
 def test_housekeeping_has_nothing_to_say_when_there_is_nothing_to_do(store: StoreFile) -> None:
     store.handle()
     assert store.service.housekeep() == (b"", False)
+
+
+def test_done_entries_go_before_their_time_where_the_disk_is_full(
+    store: StoreFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(5):
+        store.commit(set_(f"a/{number}", {}))
+    store.deliver()
+    store.service.housekeep()
+    assert len(store.states()) == 5
+    monkeypatch.setattr(store.service.space, "tend", lambda: None)
+    store.service.space.is_short = True
+    store.service.housekeep()
+    assert store.states() == {}
+    assert store.service.outbox.upstreams["primary"].done == 0

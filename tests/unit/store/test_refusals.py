@@ -7,6 +7,7 @@ from itertools import count
 
 import pytest
 
+from deora.store.space import FULL_FOR_S
 from deora.wire.frames import Decoder, Kind, encode, pack
 from tests.fakes.store import (
     MIB,
@@ -73,6 +74,7 @@ def test_a_claim_that_the_group_would_have_answered_is_told_to_come_again(store:
     group = refused(store, encode_commit(1, [set_("a/1", {})]), encode_call(71, "open", "primary"))
     assert {group.answers[ident].problem is not None for ident in (1, 70, 71)} == {True}
     store.db.execute("PRAGMA max_page_count = 100000")
+    store.clock.advance(FULL_FOR_S)
     store.commit(set_("a/1", {}))
     claimed = store.claim()
     assert claimed is not None

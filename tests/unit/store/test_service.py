@@ -11,7 +11,7 @@ import pytest
 from deora.documents.writes import decode_writes
 from deora.store.database import migrate
 from deora.store.service import Service, Settings
-from deora.wire.frames import Decoder, Kind, encode
+from deora.wire.frames import Decoder, Frame, Kind, encode
 from tests.fakes.clock import ManualClock
 from tests.fakes.store import (
     MIB,
@@ -460,9 +460,87 @@ def test_a_group_that_finds_the_disk_full_is_refused_and_forgotten(store: StoreF
     assert group.answers[72].problem is not None
     assert group.pongs == [73]
     store.db.execute("PRAGMA max_page_count = 100000")
+    store.clock.advance(2)
     assert store.commit(set_("a/2", {"n": 1})).commit == 2
     assert store.view("a/2") == {"n": 1}
     assert list(store.states().values()) == [0, 0]
+
+
+def full_at(store: StoreFile, *frames: bytes) -> list[Frame]:
+    """A group for which SQLite finds no room."""
+    [(pages,)] = store.db.execute("PRAGMA page_count").fetchall()
+    store.db.execute(f"PRAGMA max_page_count = {pages}")
+    decoded = Decoder().feed(b"".join(frames))
+    with pytest.raises(sqlite3.OperationalError) as caught:
+        store.service.handle(decoded)
+    assert caught.value.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return decoded
+
+
+def test_on_a_full_disk_what_was_accepted_goes_on_without_what_is_new(store: StoreFile) -> None:
+    """The claim that the failed group served waits again, and is served by the next one."""
+    store.handle(encode_call(70, "next", "primary", 10, MIB, 0.8))
+    frames = full_at(
+        store,
+        encode_commit(71, [set_("a/1", {"n": 1})], key=b"k", fingerprint=b"f"),
+        encode_commit(72, [set_("a/2", {"text": "x" * 100_000})]),
+    )
+    store.service.make_room()
+    group = decode_group(store.service.handle(frames))
+    assert [group.answers[ident].status for ident in (71, 72)] == [507, 507]
+    store.db.execute("PRAGMA max_page_count = 100000")
+    store.clock.advance(2)
+    group = store.handle(encode_commit(73, [set_("a/1", {"n": 1})]))
+    assert group.answers[70].value[4], "the batch of the claim that waited"
+
+
+def test_what_has_taken_effect_is_never_told_to_have_failed(store: StoreFile) -> None:
+    first = store.commit(set_("a/1", {}), key=b"k", fingerprint=b"f").value
+    assert store.commit(set_("a/2", {}), ident=50).status == 201
+    frames = full_at(
+        store,
+        encode_commit(71, [set_("a/3", {"text": "x" * 100_000})]),
+        encode_commit(72, [set_("a/1", {})], key=b"k", fingerprint=b"f"),
+        encode_commit(50, [set_("a/2", {})], resent=True),
+        encode_operation(74, "pause", None, True),
+        encode_call(75, "next", "primary", 10, MIB, 0.8),
+    )
+    answers = decode_group(store.service.refuse_full(frames)).answers
+    assert answers[72].value == first
+    assert [answers[ident].status for ident in (71, 72, 50, 74)] == [507, 201, 201, 507]
+    assert answers[75].problem is not None
+    assert not store.db.in_transaction
+
+
+def test_below_the_watermark_only_what_is_new_is_refused(store: StoreFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.commit(set_("a/1", {}), key=b"k", fingerprint=b"f")
+    monkeypatch.setattr(store.service.space, "look", lambda: None)
+    store.service.space.refusal = "no room"
+    assert store.commit(set_("a/2", {})).status == 507
+    assert store.commit(set_("a/1", {}), key=b"k", fingerprint=b"f").status == 201
+    adopted = store.call("adopt", "primary", 0, [("a/9", b"{}")])
+    assert adopted is not None
+    assert adopted.problem is not None
+    assert store.deliver() == [1]
+
+
+def test_where_the_log_is_at_its_limit_nothing_is_written(store: StoreFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.commit(set_("a/1", {}))
+    space = store.service.space
+    monkeypatch.setattr(space, "look", lambda: None)
+    monkeypatch.setattr(space, "tend", lambda: None)
+    space.refusal, space.is_stalled = "the log is too long", True
+    before = store.rows("SELECT * FROM progress")
+    assert store.commit(set_("a/2", {})).status == 507
+    assert store.operate("pause", None, True).status == 507
+    claim = store.call("next", "primary", 10, MIB, 0.8)
+    assert claim is not None
+    assert claim.problem is not None
+    store.clock.advance(60)
+    assert store.service.housekeep() == (b"", False)
+    assert store.rows("SELECT * FROM progress") == before
+    space.refusal, space.is_stalled = None, False
+    assert store.deliver() == [1]
 
 
 def test_a_service_lives_without_a_folder() -> None:

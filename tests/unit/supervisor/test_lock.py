@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -169,3 +170,14 @@ def test_a_lock_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(StartError, match="cannot be written to") as refused:
         InstanceLock(tmp_path, [])
     assert "permissions" in (refused.value.hint or "")
+
+
+def test_a_full_disk_keeps_nobody_from_starting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    lock = InstanceLock(tmp_path, ["start"])
+    with pytest.raises(StartError, match="another instance runs"):
+        InstanceLock(tmp_path, ["start"])
+    lock.release()
