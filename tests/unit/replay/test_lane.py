@@ -714,7 +714,7 @@ def test_a_cursor_that_went_back_stops_the_lane(bench: LaneBench, caplog: pytest
 
 
 def test_a_takeover_stops_the_lane_and_names_the_taker(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:
-    reason = stop(bench, lambda: bench.upstream.take_over(bench.key, "box2.e7"), caplog)
+    reason = stop(bench, lambda: bench.upstream.mark_taken(bench.key, "box2.e7"), caplog)
     assert "box2.e7" in reason
 
 
