@@ -7,6 +7,7 @@ from typing import Any
 
 from deora.errors import Problem
 from deora.replay.batches import Batch
+from deora.upstream.base import CursorKey
 from deora.wire.calls import Caller
 from deora.wire.frames import Role
 
@@ -33,9 +34,12 @@ class Calls(Caller):
         batch_id, attempts, seq, cursor_id, entries = await self._call(
             "next", upstream, max_writes, max_bytes, urgent_share
         )
-        return Batch(
-            batch_id, attempts, seq, cursor_id, [entry[0] for entry in entries], [entry[1] for entry in entries]
-        )
+        numbers, payloads = [entry[0] for entry in entries], [entry[1] for entry in entries]
+        # Only an entry that was taken over names where it is from.
+        origins = {
+            index: CursorKey(entry[2][0], entry[2][1], 0) for index, entry in enumerate(entries) if len(entry) > 2
+        }
+        return Batch(batch_id, attempts, seq, cursor_id, numbers, payloads, origins)
 
     async def paused(self, upstream: str) -> bool:
         """See `StoreCalls.paused`."""

@@ -19,18 +19,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from typing import Final, Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 from deora.clock import Clock
 from deora.errors import DeoraError
 from deora.replay.batches import STOPS, Batch, Verdict, cuts, judge
 from deora.replay.breaker import Breaker
 from deora.replay.breaker import State as BreakerState
+from deora.replay.carrying import Carrying, Lost
 from deora.replay.coverage import CROWDED_BYTES, Coverage
-from deora.replay.policy import Retry, delay_s, ramp
+from deora.replay.policy import delay_s, ramp
+from deora.replay.terms import LaneSettings, Status, StoreCalls
 from deora.upstream.base import (
     Applied,
+    CarriedMove,
     Cursor,
     CursorKey,
     Delivery,
@@ -56,58 +59,6 @@ FIRST_LOOK_S: Final = 0.5
 RECHECK_S: Final = 3.0
 
 T = TypeVar("T")
-
-
-class StoreCalls(Protocol):
-    """What a lane asks of the store."""
-
-    async def open(self, upstream: str) -> tuple[str, str]:
-        """This store's node and epoch."""
-
-    async def next(self, upstream: str, max_writes: int, max_bytes: int, urgent_share: float) -> Batch:
-        """The next batch; waits until there is one and the upstream is not paused."""
-
-    async def paused(self, upstream: str) -> bool:
-        """Whether the upstream is paused now."""
-
-    async def attempted(self, upstream: str, batch_id: str, error: str) -> bool:
-        """Notes a failed attempt; says whether the upstream is paused now."""
-
-    async def split(self, upstream: str, batch_id: str, at: list[int], seq: int, cursor_id: str) -> None:
-        """Cuts a fenced batch."""
-
-    async def settle(self, upstream: str, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
-        """Ends a batch: applied, or with `error` refused."""
-
-
-@dataclass(slots=True)
-class Status:
-    """What status shows of an upstream.
-
-    `state`: up; down (no answer, or none that helps); unauthorised (it refuses us: credentials, a role that may not
-    write); stopped (its cursor is not ours to move: a person must decide).
-    """
-
-    state: str = "up"
-    breaker: str = BreakerState.CLOSED.value
-    failures: int = 0
-    latency_ms: float | None = None
-    last_error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """What the configuration says of batches, retries and checks; deadlines in seconds.
-
-    Reading the cursor is one small request: its deadline is shorter, so that an upstream that hangs is soon found out.
-    """
-
-    max_writes: int = 500
-    max_bytes: int = 3 * 1024 * 1024
-    retry: Retry = field(default_factory=Retry)
-    check_interval_s: float = 30.0
-    deadline_s: float = 30.0
-    cursor_deadline_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -150,9 +101,10 @@ class Lane:
         self._looked = False
         # None: the cursor must be read before anything is sent.
         self._coverage: Coverage | None = None
+        self._carrying = Carrying(self._read_cursor)
         self._successes = 16
         # The entries of the last batch that was struck and fenced.
-        self._suspects: frozenset[int] = frozenset()
+        self._suspects: frozenset[tuple[CursorKey | None, int]] = frozenset()
 
     async def run(self) -> None:
         """Delivers for ever."""
@@ -161,7 +113,7 @@ class Lane:
         while True:
             batch = await self._next()
             attempt = _Attempt()
-            if len(batch.numbers) > 1 and self._suspects.issuperset(batch.numbers):
+            if len(batch.numbers) > 1 and self._suspects.issuperset(batch.entries):
                 # To halve it again costs nobody anything, and all others wait for it.
                 attempt.strikes = STRIKES - 1
             while not await self._step(batch, attempt):
@@ -171,6 +123,7 @@ class Lane:
 
     async def _next(self) -> Batch:
         crowded = self._coverage is not None and len(self._coverage.encode()) > CROWDED_BYTES
+        crowded = crowded or self._carrying.is_crowded
         waiting = asyncio.ensure_future(
             self._store.next(
                 self.name,
@@ -190,11 +143,18 @@ class Lane:
                     return waiting.result()
                 # Nothing to send: see whether upstream is there all the same, so that status tells the truth.
                 if self._breaker.wait_s(self._clock.monotonic_s()) == 0:
-                    cursor = await self._read_cursor()
-                    if self.status.state != "stopped" and not isinstance(cursor, Unclear | Unauthorised):
-                        self._shown("up", None)
+                    self._look(await self._read_cursor(self._key))
         finally:
             waiting.cancel()
+
+    def _look(self, cursor: Cursor | Unclear | Unauthorised | None) -> None:
+        """What the cursor says while nothing is sent: one that was taken over stops this lane before it has to send."""
+        if isinstance(cursor, Unclear | Unauthorised):
+            return
+        if cursor is not None and cursor.taken_by is not None:
+            self._show_stopped(STOPS[Verdict.TAKEN_OVER].format(taken_by=cursor.taken_by))
+        elif self.status.state != "stopped":
+            self._shown("up", None)
 
     # -- one step of one batch
 
@@ -205,22 +165,41 @@ class Lane:
             await self._sleep(min(wait_s, 1.0))
             return await self._store.paused(self.name)
         if self._coverage is None:
-            cursor = await self._read_cursor()
+            cursor = await self._read_cursor(self._key)
             if isinstance(cursor, Unclear | Unauthorised):
                 return await self._failed(batch, attempt, cursor)
             return await self._judged(batch, attempt, cursor)
+        if batch.origins and (ended := await self._unprepared(batch, attempt)) is not None:
+            return ended
         started_s = self._clock.monotonic_s()
-        coverage = self._coverage.with_applied(batch.numbers)
-        outcome = await self._apply(self._delivery(batch, batch.id, coverage.encode(), batch.payloads))
+        coverage = self._coverage.with_applied(batch.own_numbers)
+        moves = self._carrying.moves(batch)
+        outcome = await self._apply(self._delivery(batch, batch.id, coverage, batch.payloads, moves))
         if isinstance(outcome, Applied):
+            self._carrying.landed(batch.id, moves)
             self.status.latency_ms = (self._clock.monotonic_s() - started_s) * 1000
             self._shown("up", None)
             self._coverage = coverage
             self._successes += 1
             await self._store.settle(self.name, batch.id, None, batch.known_seq + 1, batch.id)
             return True
-        self._coverage = None
+        self._forget()
         return await self._unsettled(batch, attempt, outcome)
+
+    def _forget(self) -> None:
+        """What was sent may have moved the cursors: they are read before anything else is sent."""
+        self._coverage = None
+        self._carrying.forget()
+
+    async def _unprepared(self, batch: Batch, attempt: _Attempt) -> bool | None:
+        """What `_step` returns where a cursor whose entries the batch carries cannot be moved; None where all can."""
+        try:
+            found = await self._carrying.prepare(batch, self._key.box)
+        except DeoraError as error:
+            return await self._stopped(f"{error.message} ({error.hint})")
+        if isinstance(found, Lost):
+            return await self._stopped(found.reason)
+        return await self._failed(batch, attempt, found) if found is not None else None
 
     async def _unsettled(self, batch: Batch, attempt: _Attempt, outcome: Outcome) -> bool:
         if isinstance(outcome, Refused):
@@ -259,9 +238,14 @@ class Lane:
 
     async def _fence(self, batch: Batch, attempt: _Attempt, coverage: Coverage) -> bool:
         """Takes the batch's seq away from it, so that no late copy can land; then it may be split."""
+        moves: tuple[CarriedMove, ...] = ()
         if self._given_up(batch, attempt):
-            coverage = coverage.with_refused(batch.numbers[0])
-        outcome = await self._apply(self._delivery(batch, batch.fence_id, coverage.encode(), []))
+            if batch.origins and (ended := await self._unprepared(batch, attempt)) is not None:
+                return ended
+            coverage = coverage.with_refused(batch.numbers[0]) if not batch.origins else coverage
+            moves = self._carrying.moves(batch, refused=True)
+        outcome = await self._apply(self._delivery(batch, batch.fence_id, coverage, [], moves))
+        self._carrying.forget()
         if isinstance(outcome, Applied):
             self._shown("up", None)
             ended = await self._split(batch, attempt)
@@ -281,7 +265,7 @@ class Lane:
         """Whether the batch is one entry that is dead once it is fenced."""
         if len(batch.numbers) != 1 or attempt.refused is None:
             return False
-        return not attempt.struck or batch.numbers[0] in self._suspects
+        return not attempt.struck or batch.entries[0] in self._suspects
 
     async def _split(self, batch: Batch, attempt: _Attempt) -> bool:
         seq, cursor_id = batch.known_seq + 1, batch.fence_id
@@ -295,13 +279,16 @@ class Lane:
             await self._store.settle(self.name, batch.id, refused.message, seq, cursor_id)
             return True
         if attempt.struck:
-            self._suspects = frozenset(batch.numbers)
+            self._suspects = frozenset(batch.entries)
         at = cuts(len(batch.numbers), refused.index if refused is not None else None)
         await self._store.split(self.name, batch.id, at, seq, cursor_id)
         return True
 
-    def _delivery(self, batch: Batch, batch_id: str, applied: bytes, payloads: list[bytes]) -> Delivery:
-        return Delivery(self._key, batch.known_seq, batch.known_batch_id, batch_id, applied, payloads)
+    def _delivery(
+        self, batch: Batch, batch_id: str, covered: Coverage, payloads: list[bytes], moves: tuple[CarriedMove, ...]
+    ) -> Delivery:
+        known = batch.known_seq, batch.known_batch_id
+        return Delivery(self._key, *known, batch_id, covered.encode(), payloads, moves)
 
     # -- failing
 
@@ -322,17 +309,20 @@ class Lane:
         return await self._failed(batch, attempt, Unclear("upstream's cursor was elsewhere when the batch arrived"))
 
     async def _stopped(self, reason: str) -> bool:
+        self._show_stopped(reason)
+        await self._sleep(RECHECK_S)
+        return True
+
+    def _show_stopped(self, reason: str) -> None:
         if (self.status.state, self.status.last_error) != ("stopped", reason):
             _log.error("replay stopped: %s", reason, extra={"upstream": self.name})
         self._shown("stopped", reason)
-        await self._sleep(RECHECK_S)
-        return True
 
     async def _apply(self, delivery: Delivery) -> Outcome:
         return await self._call(self._upstream.apply(delivery), self._settings.deadline_s)
 
-    async def _read_cursor(self) -> Cursor | Unclear | Unauthorised | None:
-        return await self._call(self._upstream.read_cursor(self._key), self._settings.cursor_deadline_s)
+    async def _read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
+        return await self._call(self._upstream.read_cursor(key), self._settings.cursor_deadline_s)
 
     async def _call(self, call: Awaitable[T], deadline_s: float) -> T | Unclear:
         """One call upstream with a deadline, counted by the breaker and shown by the status."""

@@ -1,4 +1,4 @@
-"""What operators do to the queue: retry, drop, pause."""
+"""What operators do to the queue: retry, drop, pause, import."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Final
 from deora.errors import Problem
 from deora.outbox.figures import Upstream
 from deora.outbox.storage import Outbox
+from deora.store.imports import Imports
 from deora.store.settlements import Settlements
 
 RETRIED_AT_ONCE: Final = 1000
@@ -15,9 +16,10 @@ RETRIED_AT_ONCE: Final = 1000
 class Operations:
     """Works within the transaction that the store has begun. Each operation returns its answer's JSON members."""
 
-    def __init__(self, settlements: Settlements, outbox: Outbox) -> None:
+    def __init__(self, settlements: Settlements, outbox: Outbox, imports: Imports) -> None:
         self._settlements = settlements
         self._outbox = outbox
+        self._imports = imports
 
     def run(self, operation: str, parts: list[Any]) -> dict[str, Any]:
         """An operation as a worker packed it: its name, and what it takes. Raises Problem, leaving nothing behind."""
@@ -32,6 +34,8 @@ class Operations:
         if operation == "retryDead":
             [name] = parts
             return self._retry_dead(name)
+        if operation == "import":
+            return self._imports.run(*parts)
         name, paused = parts
         return self._pause(name, paused)
 

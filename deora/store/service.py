@@ -29,6 +29,7 @@ from deora.store.answers import Answers
 from deora.store.commits import CommitRequest, Committer, QueueLimits
 from deora.store.housekeeping import Housekeeping
 from deora.store.identity import load_identity
+from deora.store.imports import Imports
 from deora.store.operations import Operations
 from deora.store.refusals import refuse_group
 from deora.store.settlements import PRIMARY, Settlements
@@ -87,7 +88,6 @@ class Service:
         self._settlements = Settlements(
             documents, self.outbox, self.progress, self._clock, dead_holds=settings.dead_holds
         )
-        self._operations = Operations(self._settlements, self.outbox)
         self._housekeeping = Housekeeping(
             db,
             documents,
@@ -108,8 +108,12 @@ class Service:
             fresh_us=settings.fresh_us or 0,
             replicate=settings.replicate,
         )
+        imports = Imports(
+            documents, self.outbox, self.progress, self._clock, self.identity[0], self._settlements, self._committer
+        )
         if settings.fresh_us is not None:
             self._committer.check_held = self._adoption.check_held
+        self._operations = Operations(self._settlements, self.outbox, imports)
         self._parked: dict[str, tuple[int, Limits]] = {}
         self._waited = self._parked
         self._put_off: dict[str, float] = {}
