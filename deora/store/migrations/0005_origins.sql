@@ -1,4 +1,4 @@
--- Schema 4: entries that another box, or an earlier life of this one, accepted, and that were taken over.
+-- Schema 5: entries that another box, or an earlier life of this one, accepted, and that were taken over.
 
 -- Whose they are: the node and the epoch that gave them their numbers. One row for each and each upstream, made when its
 -- cursor has been taken over there.
