@@ -22,6 +22,11 @@ class DeoraError(Exception):
         self.message = message
         self.hint = hint
 
+    @property
+    def told(self) -> str:
+        """The message with its hint behind it."""
+        return f"{self.message} ({self.hint})" if self.hint is not None else self.message
+
 
 class ConfigError(DeoraError):
     """The configuration is wrong. `problems` holds all of its faults, one line each."""

@@ -42,11 +42,13 @@ MACHINE_PATHS = re.compile(r"(?<![\w.~$}])/(?:root|home|work)/")
 # Who may read the wall clock, and what for. A venue's box may have it wrong by years and put it right at any moment, so
 # nothing is ordered, retried, expired or timed by it; whoever is added here says why that still holds.
 WALL_CLOCK = {
+    "deora/cli/queue_transfer.py": "labels an exported file",
     "deora/clock.py": "defines it",
     "deora/observe/logs.py": "the time of a line, as the standard library stamped it",
     "deora/store/adoption.py": "labels documents; an age by it is bounded on both sides",
     "deora/store/commits.py": "labels documents and entries, and is the value of $serverTimestamp",
     "deora/store/housekeeping.py": "compares labels, once the clock has gone evenly for long enough",
+    "deora/store/imports.py": "labels documents",
     "deora/store/restored.py": "labels documents",
     "deora/store/settlements.py": "labels documents",
     "deora/supervisor/snapshot.py": "shows the time in /health",

@@ -99,7 +99,7 @@ class ControlClient:
         return self.request("GET", path)
 
     def post(self, path: str, json: Any = None) -> Any:
-        """The JSON answer to a POST; without `json` the body is empty. Errors: as `request`."""
+        """The JSON answer to a POST; without `json` the body is empty, bytes are JSON text. Errors: as `request`."""
         return self.request("POST", path, json)
 
     def delete(self, path: str) -> Any:
@@ -119,7 +119,7 @@ class ControlClient:
 
     def ask(self, method: str, path: str, payload: Any = None) -> Answer:
         """The answer, whatever its status. Raises NotRunningError, and ControlError where there is no whole answer."""
-        body = b"" if payload is None else json.dumps(payload).encode()
+        body = b"" if payload is None else payload if isinstance(payload, bytes) else json.dumps(payload).encode()
         head = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nAccept: application/json\r\nConnection: close\r\n"
         if payload is not None:
             head += "Content-Type: application/json\r\n"

@@ -14,6 +14,7 @@ import click
 
 from deora.cli.client import ControlClient, ControlError
 from deora.cli.options import instance_options, json_option
+from deora.cli.queue_transfer import export_queue, import_queue
 from deora.cli.terminal import show, show_json
 
 _COMMANDS: Final = {'{"force": true}': "--force", "GET /v1/queue/entries lists them": "`deora queue ls` lists them"}
@@ -33,6 +34,7 @@ def queue(ctx: click.Context, data: Path, as_json: bool) -> None:
     Example:
       deora queue
       deora queue ls --state dead
+      deora queue export queue.jsonl
     """
     if ctx.invoked_subcommand is not None:
         return
@@ -172,6 +174,10 @@ def resume_queue(data: Path, as_json: bool) -> None:
     """
     answer = ControlClient(data).post("/v1/queue:resume")
     _say(answer, as_json, "the queue is resumed; `deora queue` shows how it drains")
+
+
+queue.add_command(export_queue)
+queue.add_command(import_queue)
 
 
 def can_ask() -> bool:

@@ -141,6 +141,15 @@ def timestamp_text(us: int) -> str:
     return (_EPOCH + timedelta(microseconds=us)).isoformat(timespec="microseconds") + "Z"
 
 
+def timestamp_us(text: str) -> int:
+    """What `timestamp_text` wrote, in microseconds. Raises ValueError for anything else."""
+    moment = datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=None)
+    us = (moment - _EPOCH) // timedelta(microseconds=1)
+    if timestamp_text(us) != text:
+        raise ValueError(text)
+    return us
+
+
 def _load(body: bytes) -> Any:
     try:
         return orjson.loads(body)

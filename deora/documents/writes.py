@@ -141,7 +141,13 @@ def parse_commit(body: bytes) -> list[Write]:
     if type(request) is not dict or request.keys() != {"writes"} or type(request["writes"]) is not list:
         found = f"the members {shown(', '.join(request))}" if type(request) is dict else kind_of(request)
         raise Problem("invalid-commit", f'a commit is an object {{"writes": [..]}} and nothing else; found {found}')
-    items = request["writes"]
+    return read_writes(request["writes"])
+
+
+def read_writes(items: Any) -> list[Write]:
+    """The 1 to MAX_WRITES writes of a decoded list, as those of a commit. Raises Problem as `parse_commit` does."""
+    if type(items) is not list:
+        raise Problem("invalid-commit", f"writes are an array; found {kind_of(items)}")
     if not 1 <= len(items) <= MAX_WRITES:
         raise Problem("invalid-commit", f"a commit has {len(items)} writes; 1 to {MAX_WRITES} are allowed")
     writes = []

@@ -12,17 +12,18 @@ from deora.documents.values import timestamp_text
 from deora.documents.writes import Write, decode_writes
 from deora.outbox.states import STORED, State, state_of
 
-_COLUMNS: Final = """e.id, e.state, u.name, e.priority, e.created_us, e.attempts, e.error, e.commit_no, e.payload
-  FROM entries AS e JOIN upstreams AS u ON u.id = e.upstream"""
+COLUMNS: Final = """e.id, e.state, u.name, e.priority, e.created_us, e.attempts, e.error, e.commit_no, e.number,
+  o.node, o.epoch, e.payload
+  FROM entries AS e JOIN upstreams AS u ON u.id = e.upstream LEFT JOIN origins AS o ON o.id = e.origin"""
 
 BATCHES: Final = "SELECT members FROM batches"
 UPSTREAMS: Final = "SELECT id, name FROM upstreams"
-ONE: Final = f"SELECT {_COLUMNS} WHERE e.id = ?"
-LIVE: Final = f"SELECT {_COLUMNS} WHERE e.upstream = ? AND e.state = 0 AND e.id > ? ORDER BY e.id LIMIT ?"
-DEAD: Final = f"SELECT {_COLUMNS} WHERE e.upstream = ? AND e.state = 2 AND e.id > ? ORDER BY e.id LIMIT ?"
+ONE: Final = f"SELECT {COLUMNS} WHERE e.id = ?"
+LIVE: Final = f"SELECT {COLUMNS} WHERE e.upstream = ? AND e.state = 0 AND e.id > ? ORDER BY e.id LIMIT ?"
+DEAD: Final = f"SELECT {COLUMNS} WHERE e.upstream = ? AND e.state = 2 AND e.id > ? ORDER BY e.id LIMIT ?"
 
 # Those of a JSON list of ids that are live: the unary plus keeps SQLite from walking the queue for them.
-LIVE_OF: Final = f"""SELECT {_COLUMNS} WHERE e.id IN (SELECT value FROM json_each(?)) AND +e.upstream = ?
+LIVE_OF: Final = f"""SELECT {COLUMNS} WHERE e.id IN (SELECT value FROM json_each(?)) AND +e.upstream = ?
   AND +e.state = 0 AND e.id > ? ORDER BY e.id LIMIT ?"""
 
 # The entries of one document (?1/?2) for one upstream (?3): those in its queue, its dead ones, and those of the tail
@@ -34,7 +35,7 @@ OF_DOCUMENT: Final = f"""WITH queue (id) AS (
       WHERE upstream = ?3 AND state = 0 AND id > (SELECT joined FROM upstreams WHERE id = ?3)
     UNION ALL SELECT entries.id, heads FROM batches, json_each(members) AS m JOIN entries ON entries.id = m.value
       WHERE batches.joined = 0 AND state = 0)
-  SELECT {_COLUMNS} WHERE e.id > ?4 AND e.id IN (
+  SELECT {COLUMNS} WHERE e.id > ?4 AND e.id IN (
     SELECT first FROM heads WHERE id = (SELECT id FROM queue)
     UNION SELECT entry FROM followers WHERE head = (SELECT id FROM queue)
     UNION SELECT entry FROM dead_letters WHERE head = (SELECT id FROM queue)
@@ -67,9 +68,9 @@ def is_live(state: State) -> bool:
 
 
 def entry_json(row: Sequence[Any], inflight: set[int]) -> dict[str, Any]:
-    """An entry as `GET /v1/queue/entries` shows it, with its commit."""
-    ident, _, upstream, priority, created_us, attempts, error, commit_no, payload = row
-    return {
+    """An entry as `GET /v1/queue/entries` shows it, with its commit; one that was taken over also says from whom."""
+    ident, _, upstream, priority, created_us, attempts, error, commit_no, number, node, epoch, payload = row
+    shown = {
         "id": ident,
         "state": row_state(row, inflight).value,
         "upstream": upstream,
@@ -80,6 +81,9 @@ def entry_json(row: Sequence[Any], inflight: set[int]) -> dict[str, Any]:
         "attempts": attempts,
         "error": error,
     }
+    if node is not None:
+        shown["origin"] = {"node": node, "epoch": epoch, "number": number}
+    return shown
 
 
 def write_json(write: Write) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 Spans = list[tuple[int, int]]
 
@@ -24,9 +23,8 @@ class Covered:
     refused: frozenset[int]
 
     @classmethod
-    def from_wire(cls, parts: list[Any]) -> Covered:
-        """What the replayer packed: [watermark, [[first, last], ..], [refused, ..]]."""
-        watermark, spans, refused = parts
+    def from_wire(cls, watermark: int, spans: list[list[int]], refused: list[int]) -> Covered:
+        """What the replayer packed."""
         return cls(watermark, [(first, last) for first, last in spans], frozenset(refused))
 
     def holds(self, number: int) -> bool:

@@ -113,7 +113,7 @@ INSERT INTO dead_letters (head, entry, holds) VALUES (?, ?, ?);
 DELETE FROM dead_letters WHERE entry = ?;
 
 -- name: entry
-SELECT upstream, state, commit_no, priority, writes, heads, payload FROM entries WHERE id = ?;
+SELECT upstream, state, commit_no, priority, writes, heads, origin, payload FROM entries WHERE id = ?;
 
 -- name: entries_from
 SELECT id, upstream, state, commit_no FROM entries WHERE id >= ? ORDER BY id LIMIT 4;
@@ -123,7 +123,7 @@ SELECT id FROM entries INDEXED BY entries_dead WHERE upstream = ? AND state = 2 
 ORDER BY id LIMIT ?;
 
 -- name: revive
-UPDATE entries SET state = 0, number = ?, attempts = 0, error = NULL WHERE id = ? AND state = 2;
+UPDATE entries SET state = 0, number = coalesce(?, number), attempts = 0, error = NULL WHERE id = ? AND state = 2;
 
 -- name: requeue
 UPDATE entries SET state = 0, attempts = 0, error = NULL, heads = ? WHERE id = ? AND state = 1;
@@ -132,13 +132,15 @@ UPDATE entries SET state = 0, attempts = 0, error = NULL, heads = ? WHERE id = ?
 UPDATE entries SET state = 1, running_s = ?, error = NULL WHERE id = ? AND state <> 1;
 
 -- name: entries_between
-SELECT id, upstream, number, state, writes, created_us FROM entries WHERE id > ? AND id <= ? ORDER BY id LIMIT ?;
+SELECT id, upstream, origin, number, state, writes, created_us FROM entries
+  WHERE id > ? AND id <= ? ORDER BY id LIMIT ?;
 
 -- name: give_up_numbers
 INSERT INTO given_up (upstream, first, last) VALUES (?, ?, ?);
 
 -- name: give_up_number_of
-INSERT INTO given_up (upstream, first, last) SELECT upstream, number, number FROM entries WHERE id = ?;
+INSERT INTO given_up (upstream, first, last) SELECT upstream, number, number FROM entries
+  WHERE id = ? AND origin IS NULL;
 
 -- name: given_up
 SELECT first, last FROM given_up WHERE upstream = ? ORDER BY first;
@@ -160,3 +162,23 @@ FROM entries INDEXED BY entries_live WHERE upstream = :upstream AND state = 0;
 
 -- name: prunable
 SELECT id, upstream, length(payload), running_s, state FROM entries WHERE id > ? ORDER BY id LIMIT ?;
+
+-- name: origins
+SELECT id, upstream, node, epoch FROM origins;
+
+-- name: add_origin
+INSERT INTO origins (id, upstream, node, epoch) VALUES (?, ?, ?, ?);
+
+-- name: origins_of
+SELECT id, origin FROM entries WHERE id IN (SELECT value FROM json_each(?)) AND origin IS NOT NULL;
+
+-- name: imported
+SELECT number FROM imported WHERE origin = ? AND number IN (SELECT value FROM json_each(?));
+
+-- name: add_imported
+INSERT INTO imported (origin, number) VALUES (?, ?);
+
+-- name: import_entry
+INSERT INTO entries (id, upstream, number, state, priority, commit_no, created_us, running_s, writes, attempts, error,
+  heads, payload, origin)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);

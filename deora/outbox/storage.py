@@ -16,6 +16,7 @@ import orjson
 
 from deora.outbox.figures import Upstream, load_upstreams, save_upstream
 from deora.outbox.heads import Queues, encode_heads, head_id
+from deora.outbox.origins import Origin, Origins
 from deora.outbox.selection import Entry, Front, Limits, select
 from deora.outbox.statements import SQL
 from deora.outbox.states import State, state_of
@@ -33,10 +34,15 @@ class Batch:
     id: str
     attempts: int
     entries: list[Entry]
+    origins: dict[int, Origin] = field(default_factory=dict)
 
     def to_wire(self, upstream: Upstream) -> list[Any]:
-        """The batch for the replayer, with the cursor that it must find upstream."""
-        entries = [[entry.number, entry.payload] for entry in self.entries]
+        """The batch for the replayer, with the cursor that it must find; what was taken over says from whom."""
+        entries: list[list[Any]] = [[entry.number, entry.payload] for entry in self.entries]
+        for index, entry in enumerate(self.entries if self.origins else []):
+            origin = self.origins.get(entry.id)
+            if origin is not None:
+                entries[index].append([origin.node, origin.epoch])
         return [self.id, self.attempts, upstream.seq, upstream.batch_id, entries]
 
 
@@ -59,6 +65,7 @@ class Outbox:
         self._db = db
         self._new_batch_id = new_batch_id
         self.queues = Queues(db)
+        self.origins = Origins(db)
         self._entries: list[tuple[Any, ...]] = []
         self.upstreams = load_upstreams(db, names)
         self._batches: dict[str, _Row] = {}
@@ -220,7 +227,9 @@ class Outbox:
             default=None,
         )
         if row is not None:
-            return Batch(row.id, row.attempts, self.load(row.members))
+            return Batch(
+                row.id, row.attempts, self.load(row.members), self.origins.of_entries(upstream.id, row.members)
+            )
         if upstream.pending == 0 or upstream.paused:
             return None
         self.flush()
@@ -236,9 +245,10 @@ class Outbox:
         if not entries:
             return None
         batch_id = self._new_batch_id()
-        self._add_batch(_Row(batch_id, upstream.id, 0, 0, joined, [entry.id for entry in entries]))
+        members = [entry.id for entry in entries]
+        self._add_batch(_Row(batch_id, upstream.id, 0, 0, joined, members))
         upstream.inflight += len(entries)
-        return Batch(batch_id, 0, entries)
+        return Batch(batch_id, 0, entries, self.origins.of_entries(upstream.id, members))
 
     def _select(self, upstream: Upstream, limits: Limits, held: dict[int, int]) -> list[Entry]:
         upstream.claims += 1

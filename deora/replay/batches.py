@@ -7,18 +7,21 @@ has landed, no late copy of the batch can land any more, and only then may the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from deora.upstream.base import Cursor
+from deora.upstream.base import Cursor, CursorKey
 
 _FENCE: Final = "fence:"
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A batch as the store hands it out. `known_*` is where upstream's cursor stood when the store last knew."""
+    """A batch as the store hands it out. `known_*` is where upstream's cursor stood when the store last knew.
+
+    `origins`: which entries, by index, came from a cursor that this box has taken over; their numbers are that one's.
+    """
 
     id: str
     attempts: int
@@ -26,6 +29,27 @@ class Batch:
     known_batch_id: str
     numbers: list[int]
     payloads: list[bytes]
+    origins: dict[int, CursorKey] = field(default_factory=dict)
+
+    @property
+    def own_numbers(self) -> list[int]:
+        """The numbers of the entries that this store accepted itself."""
+        if not self.origins:
+            return self.numbers
+        return [number for index, number in enumerate(self.numbers) if index not in self.origins]
+
+    @property
+    def carried(self) -> dict[CursorKey, list[int]]:
+        """The numbers of the other entries, by the cursor that they belong to, in the order of the keys."""
+        found: dict[CursorKey, list[int]] = {}
+        for index, key in self.origins.items():
+            found.setdefault(key, []).append(self.numbers[index])
+        return dict(sorted(found.items(), key=lambda item: (item[0].node, item[0].epoch, item[0].lane)))
+
+    @property
+    def entries(self) -> list[tuple[CursorKey | None, int]]:
+        """What tells each entry from all others: whose it is, None for this store's own, and its number there."""
+        return [(self.origins.get(index), number) for index, number in enumerate(self.numbers)]
 
     @property
     def fence_id(self) -> str:
@@ -66,8 +90,15 @@ def cuts(size: int, index: int | None) -> list[int]:
 
 
 STOPS: Final[dict[Verdict, str]] = {
-    Verdict.TAKEN_OVER: "another box has taken this one's queue over: {taken_by}. This box sends nothing any more",
+    Verdict.TAKEN_OVER: "another box has taken this one's queue over: {taken_by}. This box sends nothing any more."
+    " What it has accepted since can go there too: `deora queue export` here, `deora queue import` there. Then start"
+    " here with a new data directory",
     Verdict.MOVED: "upstream's cursor was moved by another box that says it is this one: a cloned disk or a copied data"
     " directory. Nothing is sent until one of the two is stopped and its data directory is made new",
 }
 """The verdicts with which a lane stops, and what it says then."""
+
+LOST: Final = (
+    "the queue of {box}, which this box had taken over, is in other hands: {holder}. This box sends nothing any more;"
+    " its own queue can go there too: `deora queue export` here, `deora queue import` there"
+)

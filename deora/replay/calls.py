@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Protocol
+from typing import Any
 
 from deora.errors import Problem
 from deora.replay.batches import Batch
-from deora.replay.restored import Known, RestoreCalls
+from deora.replay.restored import Known
+from deora.upstream.base import CursorKey
 from deora.wire.calls import Caller
 from deora.wire.frames import Role
-
-
-class StoreCalls(RestoreCalls, Protocol):
-    """What a lane asks of the store."""
-
-    async def open(self, upstream: str) -> tuple[str, str]:
-        """This store's node and epoch."""
-
-    async def next(self, upstream: str, max_writes: int, max_bytes: int, urgent_share: float) -> Batch:
-        """The next batch; waits until there is one and the upstream is not paused."""
-
-    async def paused(self, upstream: str) -> bool:
-        """Whether the upstream is paused now."""
-
-    async def attempted(self, upstream: str, batch_id: str, error: str) -> bool:
-        """Notes a failed attempt; says whether the upstream is paused now."""
-
-    async def split(self, upstream: str, batch_id: str, at: list[int], seq: int, cursor_id: str) -> None:
-        """Cuts a fenced batch."""
-
-    async def settle(self, upstream: str, batch_id: str, error: str | None, seq: int, cursor_id: str) -> None:
-        """Ends a batch: applied, or with `error` refused."""
 
 
 class Calls(Caller):
@@ -56,9 +35,12 @@ class Calls(Caller):
         batch_id, attempts, seq, cursor_id, entries = await self._call(
             "next", upstream, max_writes, max_bytes, urgent_share
         )
-        return Batch(
-            batch_id, attempts, seq, cursor_id, [entry[0] for entry in entries], [entry[1] for entry in entries]
-        )
+        numbers, payloads = [entry[0] for entry in entries], [entry[1] for entry in entries]
+        # Only an entry that was taken over names where it is from.
+        origins = {
+            index: CursorKey(entry[2][0], entry[2][1], 0) for index, entry in enumerate(entries) if len(entry) > 2
+        }
+        return Batch(batch_id, attempts, seq, cursor_id, numbers, payloads, origins)
 
     async def paused(self, upstream: str) -> bool:
         """See `StoreCalls.paused`."""

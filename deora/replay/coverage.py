@@ -10,7 +10,7 @@ length, number of refused numbers, for each the gap to the one before.
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -35,7 +35,8 @@ class Coverage:
 
     def covers(self, number: int) -> bool:
         """Whether upstream is known to have applied this entry."""
-        if number in self.refused:
+        place = bisect_left(self.refused, number)
+        if place < len(self.refused) and self.refused[place] == number:
             return False
         if number <= self.watermark:
             return True

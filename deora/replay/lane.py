@@ -21,7 +21,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from deora.clock import Clock
@@ -29,15 +29,18 @@ from deora.errors import DeoraError
 from deora.replay.batches import STOPS, Batch, Verdict, cuts, judge
 from deora.replay.breaker import Breaker
 from deora.replay.breaker import State as BreakerState
-from deora.replay.calls import StoreCalls
+from deora.replay.carrying import Carrying, Lost
 from deora.replay.coverage import CROWDED_BYTES, Coverage
-from deora.replay.policy import Retry, delay_s, ramp
+from deora.replay.policy import delay_s, ramp
 from deora.replay.restored import Restored
+from deora.replay.terms import LaneSettings, Status, StoreCalls
 from deora.upstream.base import (
     Applied,
+    CarriedMove,
     Cursor,
     CursorKey,
     Delivery,
+    Failure,
     Moved,
     Outcome,
     Refused,
@@ -59,37 +62,10 @@ FIRST_LOOK_S: Final = 0.5
 # How long refused credentials, or a cursor that is not ours, are left alone before they are looked at again.
 RECHECK_S: Final = 3.0
 
+# The cursor, which is read next, tells more; where it does not, nothing spins.
+_ELSEWHERE: Final = Unclear("upstream's cursor was elsewhere when the batch arrived")
+
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Status:
-    """What status shows of an upstream.
-
-    `state`: up; down (no answer, or none that helps); unauthorised (it refuses us: credentials, a role that may not
-    write); stopped (its cursor is not ours to move: a person must decide).
-    """
-
-    state: str = "up"
-    breaker: str = BreakerState.CLOSED.value
-    failures: int = 0
-    latency_ms: float | None = None
-    last_error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LaneSettings:
-    """What the configuration says of batches, retries and checks; deadlines in seconds.
-
-    Reading the cursor is one small request: its deadline is shorter, so that an upstream that hangs is soon found out.
-    """
-
-    max_writes: int = 500
-    max_bytes: int = 3 * 1024 * 1024
-    retry: Retry = field(default_factory=Retry)
-    check_interval_s: float = 30.0
-    deadline_s: float = 30.0
-    cursor_deadline_s: float = 10.0
 
 
 @dataclass(slots=True)
@@ -132,12 +108,13 @@ class Lane:
         self._looked = False
         # None: the cursor must be read before anything is sent.
         self._coverage: Coverage | None = None
+        self._carrying = Carrying(self._read_cursor)
         self._successes = 16
-        self._restored = Restored(name, store, self._apply)
+        self._restored = Restored(name, store, self._apply, self._take_over)
         # Upstream was restored, and the queue has not come to terms with that.
         self._lost = False
         # The entries of the last batch that was struck and fenced.
-        self._suspects: frozenset[int] = frozenset()
+        self._suspects: frozenset[tuple[CursorKey | None, int]] = frozenset()
 
     async def run(self) -> None:
         """Delivers for ever."""
@@ -148,7 +125,7 @@ class Lane:
             if batch is None:
                 continue
             attempt = _Attempt()
-            if len(batch.numbers) > 1 and self._suspects.issuperset(batch.numbers):
+            if len(batch.numbers) > 1 and self._suspects.issuperset(batch.entries):
                 # To halve it again costs nobody anything, and all others wait for it.
                 attempt.strikes = STRIKES - 1
             while not await self._step(batch, attempt):
@@ -159,6 +136,7 @@ class Lane:
     async def _next(self) -> Batch | None:
         """The next batch; None where it is to be asked for again, since the queue has changed."""
         crowded = self._coverage is not None and len(self._coverage.encode()) > CROWDED_BYTES
+        crowded = crowded or self._carrying.is_crowded
         waiting = asyncio.ensure_future(
             self._store.next(
                 self.name,
@@ -178,16 +156,22 @@ class Lane:
                     return waiting.result()
                 # Nothing to send: see whether upstream is there all the same, so that status tells the truth.
                 if self._breaker.wait_s(self._clock.monotonic_s()) == 0:
-                    cursor = await self._read_cursor()
+                    cursor = await self._read_cursor(self._key)
                     if isinstance(cursor, Unclear | Unauthorised):
                         continue
                     if await self._restored.is_due(cursor):
                         await self._come_to_terms(cursor)
                         return None
-                    if self.status.state != "stopped":
-                        self._shown("up", None)
+                    self._look(cursor)
         finally:
             waiting.cancel()
+
+    def _look(self, cursor: Cursor | None) -> None:
+        """What the cursor says while nothing is sent: one that was taken over stops this lane before it has to send."""
+        if cursor is not None and cursor.taken_by is not None:
+            self._show_stopped(STOPS[Verdict.TAKEN_OVER].format(taken_by=cursor.taken_by))
+        elif self.status.state != "stopped":
+            self._shown("up", None)
 
     # -- one step of one batch
 
@@ -198,22 +182,41 @@ class Lane:
             await self._sleep(min(wait_s, 1.0))
             return await self._store.paused(self.name)
         if self._coverage is None:
-            cursor = await self._read_cursor()
+            cursor = await self._read_cursor(self._key)
             if isinstance(cursor, Unclear | Unauthorised):
                 return await self._failed(batch, attempt, cursor)
             return await self._judged(batch, attempt, cursor)
+        if batch.origins and (ended := await self._unprepared(batch, attempt)) is not None:
+            return ended
         started_s = self._clock.monotonic_s()
-        coverage = self._coverage.with_applied(batch.numbers)
-        outcome = await self._apply(self._delivery(batch, batch.id, coverage.encode(), batch.payloads))
+        coverage = self._coverage.with_applied(batch.own_numbers)
+        moves = self._carrying.moves(batch)
+        outcome = await self._apply(self._delivery(batch, batch.id, coverage, batch.payloads, moves))
         if isinstance(outcome, Applied):
+            self._carrying.landed(batch.id, moves)
             self.status.latency_ms = (self._clock.monotonic_s() - started_s) * 1000
             self._shown("up", None)
             self._coverage = coverage
             self._successes += 1
             await self._store.settle(self.name, batch.id, None, batch.known_seq + 1, batch.id)
             return True
-        self._coverage = None
+        self._forget()
         return await self._unsettled(batch, attempt, outcome)
+
+    def _forget(self) -> None:
+        """What was sent may have moved the cursors: they are read before anything else is sent."""
+        self._coverage = None
+        self._carrying.forget()
+
+    async def _unprepared(self, batch: Batch, attempt: _Attempt) -> bool | None:
+        """What `_step` returns where a cursor whose entries the batch carries cannot be moved; None where all can."""
+        try:
+            found = await self._carrying.prepare(batch, self._key.box)
+        except DeoraError as error:
+            return await self._stopped(error.told)
+        if isinstance(found, Lost):
+            return await self._stopped(found.reason)
+        return await self._failed(batch, attempt, found) if found is not None else None
 
     async def _unsettled(self, batch: Batch, attempt: _Attempt, outcome: Outcome) -> bool:
         if isinstance(outcome, Refused):
@@ -229,7 +232,7 @@ class Lane:
                 return False
         if isinstance(outcome, Unclear | Unauthorised):
             return await self._failed(batch, attempt, outcome)
-        return await self._moved(batch, attempt)
+        return await self._failed(batch, attempt, _ELSEWHERE)
 
     async def _judged(self, batch: Batch, attempt: _Attempt, cursor: Cursor | None) -> bool:
         verdict = judge(batch, cursor)
@@ -248,7 +251,7 @@ class Lane:
         try:
             coverage = Coverage.decode(cursor.applied) if cursor is not None else Coverage()
         except DeoraError as error:
-            return await self._stopped(_told(error))
+            return await self._stopped(error.told)
         if attempt.refused is None:
             self._coverage = coverage
             return False
@@ -256,16 +259,21 @@ class Lane:
 
     async def _fence(self, batch: Batch, attempt: _Attempt, coverage: Coverage) -> bool:
         """Takes the batch's seq away from it, so that no late copy can land; then it may be split."""
+        moves: tuple[CarriedMove, ...] = ()
         if self._given_up(batch, attempt):
-            coverage = coverage.with_refused(batch.numbers[0])
-        outcome = await self._apply(self._delivery(batch, batch.fence_id, coverage.encode(), []))
+            if batch.origins and (ended := await self._unprepared(batch, attempt)) is not None:
+                return ended
+            coverage = coverage.with_refused(batch.numbers[0]) if not batch.origins else coverage
+            moves = self._carrying.moves(batch, refused=True)
+        outcome = await self._apply(self._delivery(batch, batch.fence_id, coverage, [], moves))
+        self._carrying.forget()
         if isinstance(outcome, Applied):
             self._shown("up", None)
             ended = await self._split(batch, attempt)
             self._coverage = coverage
             return ended
         if isinstance(outcome, Moved):
-            return await self._moved(batch, attempt)
+            return await self._failed(batch, attempt, _ELSEWHERE)
         # A cursor that cannot be moved is no fault of the batch: a role cut to read-only, a missing database.
         attempt.refused, attempt.struck, attempt.strikes = None, False, 0
         self._suspects = frozenset()
@@ -278,7 +286,7 @@ class Lane:
         """Whether the batch is one entry that is dead once it is fenced."""
         if len(batch.numbers) != 1 or attempt.refused is None:
             return False
-        return not attempt.struck or batch.numbers[0] in self._suspects
+        return not attempt.struck or batch.entries[0] in self._suspects
 
     async def _split(self, batch: Batch, attempt: _Attempt) -> bool:
         seq, cursor_id = batch.known_seq + 1, batch.fence_id
@@ -292,13 +300,15 @@ class Lane:
             await self._store.settle(self.name, batch.id, refused.message, seq, cursor_id)
             return True
         if attempt.struck:
-            self._suspects = frozenset(batch.numbers)
+            self._suspects = frozenset(batch.entries)
         at = cuts(len(batch.numbers), refused.index if refused is not None else None)
         await self._store.split(self.name, batch.id, at, seq, cursor_id)
         return True
 
-    def _delivery(self, batch: Batch, batch_id: str, applied: bytes, payloads: list[bytes]) -> Delivery:
-        return Delivery(self._key, batch.known_seq, batch.known_batch_id, batch_id, applied, payloads)
+    def _delivery(
+        self, batch: Batch, batch_id: str, covered: Coverage, payloads: list[bytes], moves: tuple[CarriedMove, ...]
+    ) -> Delivery:
+        return Delivery(self._key, batch.known_seq, batch.known_batch_id, batch_id, covered.encode(), payloads, moves)
 
     # -- failing
 
@@ -314,36 +324,35 @@ class Lane:
                 return False
         return await self._store.attempted(self.name, batch.id, outcome.message)
 
-    async def _moved(self, batch: Batch, attempt: _Attempt) -> bool:
-        """Upstream says that its cursor is elsewhere. The cursor tells more; where it does not, nothing spins."""
-        return await self._failed(batch, attempt, Unclear("upstream's cursor was elsewhere when the batch arrived"))
-
     async def _come_to_terms(self, cursor: Cursor | None) -> None:
         """Upstream was restored. Until the queue is in step with it the store hands out nothing."""
-        self._lost, self._coverage = True, None
+        self._lost = True
+        self._forget()
         try:
             self._lost = not await self._restored.settle(self._key, cursor)
-        except DeoraError as error:
-            self._say_stopped(_told(error))
-        else:
             if not self._lost:
                 self._shown("up", None)
+        except DeoraError as error:
+            self._show_stopped(error.told)
 
     async def _stopped(self, reason: str) -> bool:
-        self._say_stopped(reason)
+        self._show_stopped(reason)
         await self._sleep(RECHECK_S)
         return True
 
-    def _say_stopped(self, reason: str) -> None:
+    def _show_stopped(self, reason: str) -> None:
         if (self.status.state, self.status.last_error) != ("stopped", reason):
             _log.error("replay stopped: %s", reason, extra={"upstream": self.name})
         self._shown("stopped", reason)
 
+    async def _take_over(self, key: CursorKey, box: str) -> Cursor | Failure:
+        return await self._call(self._upstream.take_over(key, box), self._settings.cursor_deadline_s)
+
     async def _apply(self, delivery: Delivery) -> Outcome:
         return await self._call(self._upstream.apply(delivery), self._settings.deadline_s)
 
-    async def _read_cursor(self) -> Cursor | Unclear | Unauthorised | None:
-        return await self._call(self._upstream.read_cursor(self._key), self._settings.cursor_deadline_s)
+    async def _read_cursor(self, key: CursorKey) -> Cursor | Unclear | Unauthorised | None:
+        return await self._call(self._upstream.read_cursor(key), self._settings.cursor_deadline_s)
 
     async def _call(self, call: Awaitable[T], deadline_s: float) -> T | Unclear:
         """One call upstream with a deadline, counted by the breaker and shown by the status."""
@@ -389,7 +398,3 @@ class Lane:
         self.status.state, self.status.last_error = state, error
         self.status.breaker, self.status.failures = breaker, self._breaker.failures
         self._report(self.name, self.status)
-
-
-def _told(error: DeoraError) -> str:
-    return f"{error.message} ({error.hint})" if error.hint is not None else error.message

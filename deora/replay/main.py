@@ -22,10 +22,12 @@ from deora.observe.logs import configure
 from deora.replay.adoptions import Adoptions
 from deora.replay.breaker import Breaker
 from deora.replay.calls import Calls
-from deora.replay.lane import Lane, LaneSettings, Status
+from deora.replay.lane import Lane
 from deora.replay.policy import Retry
 from deora.replay.puller import Puller
 from deora.replay.reads import Reads, Source
+from deora.replay.takeover import Takeovers
+from deora.replay.terms import LaneSettings, Status
 from deora.upstream.base import Pooled, Upstream
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
@@ -121,6 +123,7 @@ class Replayer:
         ]
         adoptions = Adoptions(self._calls)
         self._reads = Reads(sources, self._calls, adoptions, clock)
+        self._takeovers = Takeovers(sources, self._calls, clock)
         database = config.database
         self._puller = Puller(
             sources[0],
@@ -178,7 +181,7 @@ class Replayer:
     async def _answer(self, link: Link, ident: int, body: bytes) -> None:
         """Answers a CALL of a worker, or of the supervisor."""
         try:
-            reply = pack(await self._reads.serve(*unpack(body)))
+            reply = pack(await self._serve(*unpack(body)))
         except Problem as problem:
             link.send(encode(Kind.REPLY, ident, pack(problem.to_wire()), aux=1))
         except Exception:
@@ -189,6 +192,11 @@ class Replayer:
             link.send(encode(Kind.REPLY, ident, pack(fault.to_wire()), aux=1))
         else:
             link.send(encode(Kind.REPLY, ident, reply))
+
+    async def _serve(self, operation: str, *parts: Any) -> Any:
+        if operation == "takeOver":
+            return await self._takeovers.take(*parts)
+        return await self._reads.serve(operation, *parts)
 
     def _report(self, name: str, status: Status) -> None:
         figures = asdict(status)

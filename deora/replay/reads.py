@@ -87,11 +87,14 @@ class Reads:
         self._tasks: set[asyncio.Task[Found]] = set()
 
     async def serve(self, operation: str, paths: list[str]) -> Any:
-        """A CALL: `read` gives [[path, text or None], ..], `adopt` hands the documents to the store. Raises Problem."""
+        """A CALL: `read` gives [[path, text or None], ..], `adopt` hands the documents to the store, `adoptReadable`
+        those of them that are documents. Raises Problem."""
         if operation == "read":
             return await self.read(paths)
         if operation == "adopt":
             return await self.adopt(paths)
+        if operation == "adoptReadable":
+            return await self.adopt(paths, readable=True)
         raise Problem("bad-request", f"the replayer knows no call {operation!r}")
 
     async def read(self, paths: list[str]) -> list[tuple[str, bytes | None]]:
@@ -103,12 +106,17 @@ class Reads:
             )
         return copies
 
-    async def adopt(self, paths: list[str]) -> None:
-        """Has the store take the documents over. What it would rather see read again it holds already."""
-        for found, copies in await self._found(paths):
+    async def adopt(self, paths: list[str], *, readable: bool = False) -> None:
+        """Has the store take the documents over. What it would rather see read again it holds already.
+
+        `readable`: what another program has made of a document, which is none, is passed over.
+        """
+        for found, copies in await self._found(paths, readable=readable):
             await self._adoptions.hand_over(found.source, found.ticket, found.seq, copies)
 
-    async def _found(self, paths: list[str]) -> list[tuple[Found, list[tuple[str, bytes | None]]]]:
+    async def _found(
+        self, paths: list[str], *, readable: bool = False
+    ) -> list[tuple[Found, list[tuple[str, bytes | None]]]]:
         """The reads that hold these documents, each with those of them that it holds."""
         for path in dict.fromkeys(paths):
             if path not in self._under_way:
@@ -119,6 +127,8 @@ class Reads:
         reads: dict[int, tuple[Found, list[tuple[str, bytes | None]]]] = {}
         for path, future in futures.items():
             found = future.result()
+            if readable and path not in found.data:
+                continue
             reads.setdefault(found.ticket, (found, []))[1].append((path, self._data(found, path)))
         return list(reads.values())
 

@@ -18,9 +18,9 @@ from typing import Any, Final, Protocol
 
 from deora.documents.values import timestamp_text
 from deora.errors import DeoraError
-from deora.replay.batches import STOPS, Verdict
+from deora.replay.batches import LOST, STOPS, Verdict
 from deora.replay.coverage import Coverage
-from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Outcome, Refused
+from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Failure, Outcome, Refused
 
 RESTORED: Final = "restored"
 """The id under which the cursor is moved. One is enough: its seq is taken once."""
@@ -31,11 +31,15 @@ STEP: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Where upstream's cursor stood when the store last knew. `lost`: it went back, and the queue is not in step."""
+    """Where upstream's cursor stood when the store last knew. `lost`: it went back, and the queue is not in step.
+
+    `origins` are id, node and epoch of the cursors that were taken over.
+    """
 
     seq: int
     lost: bool
     paused: bool
+    origins: list[tuple[int, str, str]]
 
 
 class RestoreCalls(Protocol):
@@ -52,12 +56,20 @@ class RestoreCalls(Protocol):
 
 
 class Restored:
-    """Comes to terms with one upstream. `apply` sends a delivery, as the lane does."""
+    """Comes to terms with one upstream. `apply` sends a delivery, as the lane does; `take` puts the marker of this box
+    into a cursor."""
 
-    def __init__(self, name: str, store: RestoreCalls, apply: Callable[[Delivery], Awaitable[Outcome]]) -> None:
+    def __init__(
+        self,
+        name: str,
+        store: RestoreCalls,
+        apply: Callable[[Delivery], Awaitable[Outcome]],
+        take: Callable[[CursorKey, str], Awaitable[Cursor | Failure]],
+    ) -> None:
         self._name = name
         self._store = store
         self._apply = apply
+        self._take = take
 
     async def is_due(self, cursor: Cursor | None) -> bool:
         """Whether this cursor went back. While the upstream is paused that is nobody's business: a restore may be under
@@ -81,7 +93,10 @@ class Restored:
         if cursor.seq >= target and not is_moved:
             raise DeoraError(STOPS[Verdict.MOVED])
         coverage = Coverage.decode(cursor.applied)
-        covered = [coverage.watermark, coverage.ranges, coverage.refused]
+        others = await self._others(known, key.box)
+        if others is None:
+            return False
+        covered = [[None, coverage.watermark, coverage.ranges, coverage.refused], *others]
         missing, before_us = await self._store.survey(self._name, covered)
         if missing:
             raise self._beyond_reach(cursor, missing, before_us)
@@ -89,6 +104,21 @@ class Restored:
             return False
         await self._store.requeue(self._name, target, RESTORED, covered)
         return True
+
+    async def _others(self, known: Known, box: str) -> list[Any] | None:
+        """What the cursors cover that were taken over, which went back as well, perhaps to before the marker was in
+        them; None where that cannot be read now. A batch that moves one of them moves the own one, too, so what is read
+        here is final once that one is moved from where it was read."""
+        covered = []
+        for origin, node, epoch in known.origins:
+            cursor = await self._take(CursorKey(node, epoch, 0), box)
+            if not isinstance(cursor, Cursor):
+                return None
+            if cursor.taken_by != box:
+                raise DeoraError(LOST.format(box=f"{node}.{epoch}", holder=cursor.taken_by))
+            coverage = Coverage.decode(cursor.applied)
+            covered.append([origin, coverage.watermark, coverage.ranges, coverage.refused])
+        return covered
 
     async def _move(self, key: CursorKey, cursor: Cursor, coverage: Coverage, target: int) -> bool:
         outcome = await self._apply(

@@ -144,6 +144,17 @@ class Committer:
         self._bytes_left = self._limits.max_bytes - self._outbox.live_bytes()
         self._documents.preload({write.path for request in requests for write in request.writes})
 
+    def reserve(self, entries: int, size_bytes: int) -> None:
+        """Counts entries that are imported against the room that is left. Raises Problem where it is too little."""
+        if self._entries_left < entries:
+            left, allowed = max(0, self._entries_left), self._limits.max_entries
+            raise _queue_full(f"{entries} entries are to come in; queue.json allows max_entries {allowed}, {left} more")
+        if self._bytes_left < size_bytes:
+            left, allowed = max(0, self._bytes_left), self._limits.max_bytes
+            raise _queue_full(f"{size_bytes} bytes are to come in; queue.json allows max_bytes {allowed}, {left} more")
+        self._entries_left -= entries
+        self._bytes_left -= size_bytes
+
     def _known_answer(self, request: CommitRequest, request_id: int, *, resent: bool) -> Result | None:
         """What this request was answered before. Raises Problem("key-reused")."""
         kept = None

@@ -1,4 +1,4 @@
-"""What operators do to the queue: retry, drop, pause, and go on without what was lost."""
+"""What operators do to the queue: retry, drop, pause, import, and go on without what was lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from deora.errors import Problem
 from deora.outbox.figures import Upstream
 from deora.outbox.storage import Outbox
 from deora.store.errands import Steps
+from deora.store.imports import Imports
 from deora.store.restored import Restored
 from deora.store.settlements import Settlements
 
@@ -20,10 +21,11 @@ KEPT_SHOWN: Final = 1000
 class Operations:
     """Works within the transaction that the store has begun. Each operation returns its answer's JSON members."""
 
-    def __init__(self, settlements: Settlements, outbox: Outbox, restored: Restored) -> None:
+    def __init__(self, settlements: Settlements, outbox: Outbox, restored: Restored, imports: Imports) -> None:
         self._settlements = settlements
         self._outbox = outbox
         self._restored = restored
+        self._imports = imports
 
     def run(self, operation: str, parts: list[Any]) -> dict[str, Any] | Steps:
         """An operation as a worker packed it: its name, and what it takes. Raises Problem, leaving nothing behind.
@@ -44,6 +46,8 @@ class Operations:
         if operation == "acceptLoss":
             [upstream] = self.named(*parts)
             return self._restored.accept(upstream)
+        if operation == "import":
+            return self._imports.run(*parts)
         name, paused = parts
         return self._pause(name, paused)
 

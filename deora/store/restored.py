@@ -49,12 +49,16 @@ ROWS_AT_ONCE: Final = 2000
 WRITES_AT_ONCE: Final = 100
 
 
+Cursors = dict[int | None, Covered]
+"""What upstream's cursors cover: this store's own under None, those that were taken over under their origins."""
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found for a cursor. `before_us`: when the oldest of the entries that are kept and that upstream lacks
-    was accepted; what is missing is older."""
+    """What was found for these cursors. `before_us`: when the oldest of the entries was accepted that are kept and that
+    upstream lacks; what is missing is older."""
 
-    covered: Covered
+    covered: Cursors
     missing: Spans
     before_us: int | None
 
@@ -89,29 +93,31 @@ class Restored:
         if not upstream.lost:
             _log.warning("the cursor of upstream %s went back from seq %d", upstream.name, upstream.seq)
             self._outbox.moved(upstream, upstream.seq, LOST)
-        cursor = Covered.from_wire(covered)
+        cursors = _cursors(covered)
         found = self._surveys.get(upstream.name)
-        if found is None or found.covered != cursor:
-            found = yield from self._look(upstream, cursor)
+        if found is None or found.covered != cursors:
+            found = yield from self._look(upstream, cursors)
             self._surveys[upstream.name] = found
         return [size(found.missing), found.before_us]
 
-    def _look(self, upstream: Upstream, covered: Covered) -> Generator[None, None, Survey]:
+    def _look(self, upstream: Upstream, cursors: Cursors) -> Generator[None, None, Survey]:
+        """Own entries alone are counted: what another box accepted, that box may have as well."""
+        covered = cursors[None]
         undecided = covered.undecided(upstream.number)
         kept: Spans = []
         before_us = None
         position, last = 0, self._progress.entry_id
         while rows := self._rows(position, last):
-            for ident, owner, number, _, _, created_us in rows:
+            for ident, owner, origin, number, _, _, created_us in rows:
                 position = ident
-                if owner == upstream.id:
+                if owner == upstream.id and origin is None:
                     extend(kept, number)
                     if before_us is None and not covered.holds(number):
                         before_us = created_us
             yield
         given_up = self._db.execute(SQL["given_up"], (upstream.id,)).fetchall()
         missing = without(undecided, joined([*kept, *given_up]))
-        return Survey(covered, missing, before_us)
+        return Survey(cursors, missing, before_us)
 
     def _rows(self, position: int, last: int) -> list[tuple[Any, ...]]:
         """The next entries behind `position`, with all that this transaction has gathered."""
@@ -146,7 +152,7 @@ class Restored:
         if not upstream.lost or seq <= upstream.seq:
             # It was done, and the answer was lost; or a replayer that was left behind asks for what is long past.
             return 0
-        cursor = Covered.from_wire(covered)
+        cursors = _cursors(covered)
         released = self._outbox.release_all(upstream)
         if upstream.name == PRIMARY:
             for document in self._documents.get_ids({document_of(head) for one in released for head in one.heads}):
@@ -155,7 +161,7 @@ class Restored:
         # What comes from now on waits in any case; to look at that, too, would be to run after clients that write.
         last = self._progress.entry_id
         while rows := self._rows(position, last):
-            position, changing = _part(rows, upstream.id, cursor)
+            position, changing = _part(rows, upstream.id, cursors)
             for entry in self._outbox.load(list(changing)):
                 state = changing[entry.id]
                 if allowed(state, Event.REQUEUE) is not None:
@@ -208,15 +214,22 @@ class Restored:
         self._settlements.notices[document.path] = None
 
 
-def _part(rows: list[tuple[Any, ...]], upstream: int, covered: Covered) -> tuple[int, dict[int, State]]:
+def _cursors(covered: list[Any]) -> Cursors:
+    """What the replayer packed: [origin, watermark, spans, refused] of each cursor."""
+    return {origin: Covered.from_wire(*parts) for origin, *parts in covered}
+
+
+def _part(rows: list[tuple[Any, ...]], upstream: int, cursors: Cursors) -> tuple[int, dict[int, State]]:
     """Which entries of these rows (in no batch any more) have another state upstream, with the state that they have
     here; no more than one step may change. And the last row that was looked at."""
     changing: dict[int, State] = {}
     left = WRITES_AT_ONCE
     position = 0
-    for ident, owner, number, stored, writes, _ in rows:
+    for ident, owner, origin, number, stored, writes, _ in rows:
         state = state_of(stored, in_batch=False)
-        if owner == upstream and covered.holds(number) is not (state is State.DONE):
+        # Of a cursor that was taken over since nothing is known, and nothing of its entries was ever lost.
+        covered = cursors.get(origin) if owner == upstream else None
+        if covered is not None and covered.holds(number) is not (state is State.DONE):
             if changing and writes > left:
                 break
             changing[ident] = state

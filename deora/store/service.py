@@ -31,6 +31,7 @@ from deora.store.errands import Errands
 from deora.store.figures import Figures
 from deora.store.housekeeping import Housekeeping
 from deora.store.identity import load_identity, new_batch_id
+from deora.store.imports import Imports
 from deora.store.operations import Operations
 from deora.store.refusals import refuse_group, reply_frame, result_frame
 from deora.store.restored import Restored
@@ -111,7 +112,10 @@ class Service:
         self._restored = Restored(
             db, documents, self.outbox, self._settlements, self._adoption, self.progress, self._clock
         )
-        self._operations = Operations(self._settlements, self.outbox, self._restored)
+        imports = Imports(
+            documents, self.outbox, self.progress, self._clock, self.identity[0], self._settlements, self._committer
+        )
+        self._operations = Operations(self._settlements, self.outbox, self._restored, imports)
         self._errands = Errands()
         if settings.fresh_us is not None:
             self._committer.check_held = self._adoption.check_held
@@ -260,9 +264,8 @@ class Service:
                     self._await(result.commit_no)
             elif operation[0] == "await":
                 # The supervisor has the answer to a commit of an earlier store; its client waits for upstream.
-                [commit_no] = operation[1:]
-                self._out.append(encode(Kind.RESULT, ident, pack([200, commit_no]), aux=200))
-                self._await(commit_no)
+                self._out.append(encode(Kind.RESULT, ident, pack([200, operation[1]]), aux=200))
+                self._await(operation[1])
             elif operation[0] == "hold":
                 self._kept.hold(*operation[1:])
             else:
@@ -314,23 +317,21 @@ class Service:
                 # What is left is for what was accepted; a copy of what upstream holds can wait.
                 raise Problem("unavailable", "the store has no room")
             if operation == "open":
-                node, epoch = self.identity
-                self._reply(ident, [node, epoch, upstream.seq, upstream.batch_id])
+                self._reply(ident, [*self.identity, upstream.seq, upstream.batch_id])
             elif operation == "next":
                 self._parked[name] = (ident, Limits(*rest))
-            elif operation == "paused":
-                self._reply(ident, upstream.paused)
-            elif operation == "attempted":
-                self.outbox.attempted(*rest)
+            elif operation in ("paused", "attempted"):
+                if rest:
+                    self.outbox.attempted(*rest)
                 self._reply(ident, upstream.paused)
             elif operation == "known":
-                self._reply(ident, [upstream.seq, upstream.lost, upstream.paused])
+                taken_over = self.outbox.origins.of_upstream(upstream.id)
+                self._reply(ident, [upstream.seq, upstream.lost, upstream.paused, taken_over])
             elif operation in self._restored.errands:
                 steps = self._restored.errands[operation](upstream, *rest)
                 self._errands.begin(steps, lambda found: reply_frame(ident, found))
             elif operation == "split":
-                batch_id, at, seq, cursor_id = rest
-                self.outbox.split(upstream, batch_id, at, seq, cursor_id)
+                self.outbox.split(upstream, *rest)
                 self._reply(ident, None)
             elif operation == "settle":
                 self._settle(upstream, *rest)
@@ -391,10 +392,9 @@ class Service:
 
         One that found nothing does not count: what waits is held by a dead entry, and only a frame can change that.
         """
-        if self._errands.is_busy:
-            return 0.0
         now_s = self._clock.monotonic_s()
-        return max(0.0, min([longest_s, *(due_s - now_s for due_s in self._put_off.values())]))
+        left_s = min([longest_s, *(due_s - now_s for due_s in self._put_off.values())])
+        return 0.0 if self._errands.is_busy else max(0.0, left_s)
 
     def _reply(self, ident: int, value: Any) -> None:
         self._out.append(reply_frame(ident, value))

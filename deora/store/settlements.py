@@ -27,7 +27,7 @@ class Settlements:
         self._outbox = outbox
         self._progress = progress
         self._clock = clock
-        self._dead_holds = dead_holds
+        self.dead_holds = dead_holds
         self.notices: dict[str, None] = {}
 
     def applied(self, upstream: Upstream, batch_id: str) -> list[int]:
@@ -62,7 +62,7 @@ class Settlements:
 
         Returns its commit, as `applied` does.
         """
-        entries = self._outbox.settle_dead(upstream, batch_id, self._progress.running_s, error, holds=self._dead_holds)
+        entries = self._outbox.settle_dead(upstream, batch_id, self._progress.running_s, error, holds=self.dead_holds)
         if upstream.name != PRIMARY or not entries:
             return []
         payloads = _by_document(entries)
@@ -76,9 +76,12 @@ class Settlements:
     def retry(self, entry_id: int, *, force: bool) -> Upstream:
         """Sends a dead entry once more, at its old place and under a new number. Returns its upstream.
 
+        One that was taken over keeps its number: new ones are its origin's to give, and the cursor that it belongs to
+        tells by this one whether it has been applied.
+
         Raises Problem: no such entry, not dead, or its documents have later writes and `force` is not given.
         """
-        upstream, entry = self._dead(entry_id, Event.RETRY)
+        upstream, entry, is_own = self._dead(entry_id, Event.RETRY)
         documents = self._documents.get_ids(document_of(head) for head in entry.heads)
         later = sorted(document.path for document in documents if document.commit_no > entry.commit_no)
         if later and not force and not self._holds_back(entry):
@@ -91,9 +94,9 @@ class Settlements:
         # Its queues must be whole before its place in them is looked for.
         self._outbox.join_all()
         db = self._outbox.database
-        upstream.number += 1
+        upstream.number += int(is_own)
         db.execute(SQL["give_up_number_of"], (entry.id,))
-        db.execute(SQL["revive"], (upstream.number, entry.id))
+        db.execute(SQL["revive"], (upstream.number if is_own else None, entry.id))
         db.execute(SQL["delete_dead_letters"], (entry.id,))
         self._outbox.queues.rejoin(entry.heads, upstream.id, entry.id, entry.priority)
         upstream.count(State.DEAD, State.PENDING, entry.priority, len(entry.payload) + OVERHEAD_BYTES)
@@ -106,7 +109,7 @@ class Settlements:
 
     def drop(self, entry_id: int) -> Upstream:
         """Gives a dead entry up: it leaves the queue and the view. Returns its upstream. Raises Problem as `retry`."""
-        upstream, entry = self._dead(entry_id, Event.DROP)
+        upstream, entry, _ = self._dead(entry_id, Event.DROP)
         documents = self._documents.get_ids(document_of(head) for head in entry.heads)
         db = self._outbox.database
         db.execute(SQL["give_up_number_of"], (entry.id,))
@@ -126,7 +129,8 @@ class Settlements:
         rows = self._outbox.database.execute(SQL["dead_ids"], (upstream.id, after, limit))
         return [row[0] for row in rows]
 
-    def _dead(self, entry_id: int, event: Event) -> tuple[Upstream, Entry]:
+    def _dead(self, entry_id: int, event: Event) -> tuple[Upstream, Entry, bool]:
+        """A dead entry with its upstream, and whether it is this store's own. Raises Problem."""
         row = self._outbox.database.execute(SQL["entry"], (entry_id,)).fetchone()
         if row is None:
             raise Problem(
@@ -134,7 +138,7 @@ class Settlements:
                 f"the queue has no entry {entry_id}",
                 hint="GET /v1/queue/entries lists them; done ones are pruned after retention_hours",
             )
-        upstream_id, stored, commit_no, priority, writes, heads, payload = row
+        upstream_id, stored, commit_no, priority, writes, heads, origin, payload = row
         state = state_of(stored, entry_id in self._outbox.inflight_ids())
         if allowed(state, event) is None:
             raise Problem(
@@ -144,7 +148,8 @@ class Settlements:
             )
         for upstream in self._outbox.upstreams.values():
             if upstream.id == upstream_id:
-                return upstream, Entry(entry_id, 0, commit_no, priority, writes, decode_heads(heads), payload)
+                entry = Entry(entry_id, 0, commit_no, priority, writes, decode_heads(heads), payload)
+                return upstream, entry, origin is None
         raise Problem(
             "conflict",
             f"entry {entry_id} is for an upstream that database.json no longer has",

@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -50,6 +51,8 @@ TICK_INTERVAL_S: Final = 1.0
 STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
 LEAST_ROOM: Final = 8
+# An entry that an import brings came in a body of the usual size, and its normal form may be several times as long.
+OPERATOR_BODY_BYTES: Final = 32 * 1024 * 1024
 
 
 class Supervisor:
@@ -81,7 +84,8 @@ class Supervisor:
         self._clients = Server(self._dispatch, limits, door, self._dispatch.next_request_id, sticky=sticky)
         self._room = _room_for_clients(config)
         # Whoever may open the control socket owns the instance: no token is asked for there.
-        self._operators = Server(self._dispatch, limits, Door(), self._dispatch.next_request_id)
+        larger = replace(limits, body_bytes=max(limits.body_bytes, OPERATOR_BODY_BYTES))
+        self._operators = Server(self._dispatch, larger, Door(), self._dispatch.next_request_id)
 
     async def serve(self) -> None:
         """Serves until a signal asks it to stop. Raises StartError where it cannot start its children."""

@@ -157,6 +157,7 @@ class Gauges:
                     "pending": each.pending,
                     "oldest_s": each.oldest_s,
                     "paused": self._figures(each.name).get("paused", False),
+                    "last_error": each.last_error,
                 }
                 for each in self._upstreams()
             ],

@@ -5,6 +5,9 @@ The contract (`tests/contracts` holds every upstream to it):
 * `apply` takes effect whole or not at all, entries in order, and moves this box's cursor in the same transaction, from
   exactly the cursor that the batch names. Where the cursor stands elsewhere nothing is applied: the answer is `Moved`.
 * So a batch that is sent twice, or by two replayers, takes effect once.
+* A batch may carry entries that another box, or an earlier life of this one, accepted, and whose cursor this box has
+  taken over: it moves that cursor too, in the same transaction, and only while the marker in it names this box.
+* A cursor with a marker (`taken_by`) is moved by nobody but the taker that it names.
 * `apply` never raises for what a network, a server or a document can do: it returns an outcome.
 * An `Unclear` outcome promises nothing: the batch may have landed, or may land yet. Only the cursor tells.
 """
@@ -23,6 +26,11 @@ class CursorKey:
     epoch: str
     lane: int
 
+    @property
+    def box(self) -> str:
+        """The name that a takeover's marker gives this box."""
+        return f"{self.node}.{self.epoch}"
+
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
@@ -35,10 +43,22 @@ class Cursor:
 
 
 @dataclass(frozen=True, slots=True)
+class CarriedMove:
+    """The move of a cursor that was taken over, within a batch of its taker: from exactly here, to the next seq, under
+    the batch's id. `applied` is what that cursor covers then."""
+
+    key: CursorKey
+    expected_seq: int
+    expected_batch_id: str
+    applied: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """A batch as it is sent. With no payloads it only moves the cursor: a fence.
 
     `step`: how far it moves the cursor; more than one only to pass what a cursor had come to before it went back.
+    `carried`: the cursors that were taken over and whose entries it carries, each once, sorted by key.
     """
 
     key: CursorKey
@@ -47,6 +67,7 @@ class Delivery:
     batch_id: str
     applied: bytes
     payloads: list[bytes]
+    carried: tuple[CarriedMove, ...] = ()
     step: int = 1
 
     @property
@@ -155,7 +176,15 @@ class Upstream(Protocol):
         """The cursor, None where there is none yet, or why it cannot be read."""
 
     async def apply(self, delivery: Delivery) -> Outcome:
-        """Applies a batch and moves the cursor, in one transaction."""
+        """Applies a batch and moves the cursor, with those that it carries, in one transaction."""
+
+    async def take_over(self, key: CursorKey, taker: str, predecessor: str | None = None) -> Cursor | Failure:
+        """Puts a takeover's marker into a cursor that has none, or that of `predecessor`; makes the cursor where it is
+        missing, so that a source which has sent nothing yet is fenced as well.
+
+        Returns the cursor as it stands then: with `taker` in it, also where that was so before; or with whoever has
+        taken it over already.
+        """
 
     async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
         """One copy for each path, in their order, all from one snapshot."""

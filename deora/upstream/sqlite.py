@@ -42,6 +42,11 @@ _MOVE: Final = """UPDATE deora_cursor SET seq = ?, batch_id = ?, applied = ?
 _START: Final = (
     """INSERT OR IGNORE INTO deora_cursor (node, epoch, lane, seq, batch_id, applied) VALUES (?, ?, ?, ?, ?, ?)"""
 )
+_CARRY: Final = """UPDATE deora_cursor SET seq = seq + 1, batch_id = ?, applied = ?
+  WHERE node = ? AND epoch = ? AND lane = ? AND seq = ? AND batch_id = ? AND taken_by = ?"""
+_TAKE: Final = """UPDATE deora_cursor SET taken_by = ?
+  WHERE node = ? AND epoch = ? AND lane = ? AND (taken_by IS NULL OR taken_by = ?)"""
+_READ: Final = "SELECT seq, batch_id, applied, taken_by FROM deora_cursor WHERE node = ? AND epoch = ? AND lane = ?"
 _SAVE: Final = """INSERT INTO deora_documents (path, collection, id, data, version, updated_at)
   VALUES (?, ?, ?, CAST(? AS TEXT), ?, ?)
   ON CONFLICT (path) DO UPDATE SET data = excluded.data, version = excluded.version, updated_at = excluded.updated_at"""
@@ -65,6 +70,10 @@ class SqliteUpstream:
     async def apply(self, delivery: Delivery) -> Outcome:
         """See `Upstream.apply`."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._apply, delivery)
+
+    async def take_over(self, key: CursorKey, taker: str, predecessor: str | None = None) -> Cursor | Failure:
+        """See `Upstream.take_over`."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._take_over, key, taker, predecessor)
 
     async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
         """See `Upstream.read_documents`."""
@@ -90,19 +99,30 @@ class SqliteUpstream:
 
     def _read_cursor(self, key: CursorKey) -> Cursor | Unclear | None:
         try:
-            row = (
-                self._file.open()
-                .execute(
-                    "SELECT seq, batch_id, applied, taken_by FROM deora_cursor"
-                    " WHERE node = ? AND epoch = ? AND lane = ?",
-                    (key.node, key.epoch, key.lane),
-                )
-                .fetchone()
-            )
+            row = self._file.open().execute(_READ, (key.node, key.epoch, key.lane)).fetchone()
         except sqlite3.Error as error:
             self._file.close()
             return Unclear(f"{self._file.path.name}: {error}")
         return Cursor(*row) if row is not None else None
+
+    def _take_over(self, key: CursorKey, taker: str, predecessor: str | None) -> Cursor | Unclear:
+        parts = (key.node, key.epoch, key.lane)
+        try:
+            db = self._file.open()
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                db.execute(_START, (*parts, 0, "", b""))
+                db.execute(_TAKE, (taker, *parts, predecessor))
+                row = db.execute(_READ, parts).fetchone()
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            self._file.close()
+            return Unclear(f"{self._file.path.name}: {error}")
+        return Cursor(*row)
 
     def _apply(self, delivery: Delivery) -> Outcome:
         try:
@@ -138,6 +158,11 @@ class SqliteUpstream:
         )
         if moved.rowcount != 1:
             return Moved()
+        for move in delivery.carried:
+            theirs = (move.key.node, move.key.epoch, move.key.lane)
+            expected = (move.expected_seq, move.expected_batch_id, delivery.key.box)
+            if db.execute(_CARRY, (delivery.batch_id, move.applied, *theirs, *expected)).rowcount != 1:
+                return Moved()
         views: dict[str, bytes | None] = {}
         for index, payload in enumerate(delivery.payloads):
             message = _stage(db, payload, views)

@@ -190,11 +190,15 @@ class ReadThrough:
         return bytes(data) if data is not None else None
 
     async def _ask(self, operation: str, path: str, limit_s: float = LIMIT_S) -> Any:
+        return await self.ask(operation, [path], limit_s=limit_s)
+
+    async def ask(self, *parts: Any, limit_s: float) -> Any:
+        """What the replayer replies, the next one where one ends meanwhile. Raises Problem."""
         try:
             async with asyncio.timeout(limit_s):
                 while True:
                     try:
-                        return await self._caller.ask(Role.REPLAYER, operation, [path])
+                        return await self._caller.ask(Role.REPLAYER, *parts)
                     except Problem as problem:
                         if problem.kind != "unavailable" or problem.retry_after_s is not None:
                             raise

@@ -30,6 +30,8 @@ EXACT: Final[dict[bytes, Methods]] = {
     b"/v1/queue:retryDead": {b"POST": Route("retry_dead", ADMIN)},
     b"/v1/queue:pause": {b"POST": Route("pause", ADMIN)},
     b"/v1/queue:resume": {b"POST": Route("resume", ADMIN)},
+    b"/v1/queue:export": {b"GET": Route("export", READ)},
+    b"/v1/queue:import": {b"POST": Route("import", ADMIN)},
 }
 DOCUMENT: Final[Methods] = {
     b"GET": Route("read", READ),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pytest
 
 from deora.documents.values import MAX_DOCUMENT_BYTES
-from deora.upstream.base import CursorKey, Upstream
+from deora.upstream.base import Upstream
 from deora.upstream.firestore.client import FirestoreUpstream
 from deora.upstream.firestore.limits import MAX_VALUE_BYTES
 from deora.upstream.firestore.rest import Rest
@@ -56,9 +56,6 @@ class Bench(Protocol):
     async def all_documents(self) -> dict[str, bytes]:
         """Path -> canonical text of all that upstream holds."""
 
-    async def take_over(self, key: CursorKey, taker: str) -> None:
-        """Puts a takeover's marker into an existing cursor."""
-
     async def close(self) -> None:
         """Closes what `make` made; the documents stay."""
 
@@ -88,14 +85,6 @@ class SqliteBench:
         assert all(path == f"{collection}/{name}" for path, collection, name, _ in rows)
         return {row[0]: row[3] for row in rows}
 
-    async def take_over(self, key: CursorKey, taker: str) -> None:
-        with closing(sqlite3.connect(self._path)) as db, db:
-            changed = db.execute(
-                "UPDATE deora_cursor SET taken_by = ? WHERE node = ? AND epoch = ? AND lane = ?",
-                (taker, key.node, key.epoch, key.lane),
-            )
-        assert changed.rowcount == 1
-
     async def close(self) -> None:
         while self._clients:
             await self._clients.pop().close()
@@ -120,9 +109,6 @@ class FakeBench:
 
     async def all_documents(self) -> dict[str, bytes]:
         return dict(self._upstream.documents)
-
-    async def take_over(self, key: CursorKey, taker: str) -> None:
-        self._upstream.take_over(key, taker)
 
     async def close(self) -> None:
         """Nothing is open."""
@@ -160,19 +146,6 @@ class PostgresBench:
         assert all(path == f"{collection}/{name}" for path, collection, name, _ in rows)
         return {row[0]: from_jsonb(row[3]) for row in rows}
 
-    async def take_over(self, key: CursorKey, taker: str) -> None:
-        from tests.fakes.postgres import fetch
-
-        marked = await fetch(
-            self._url,
-            "UPDATE deora_cursor SET taken_by = $1 WHERE node = $2 AND epoch = $3 AND lane = $4 RETURNING 1",
-            taker,
-            key.node,
-            key.epoch,
-            key.lane,
-        )
-        assert len(marked) == 1
-
     async def close(self) -> None:
         while self._clients:
             await self._clients.pop().close()
@@ -205,15 +178,6 @@ class FirestoreBench:
 
     async def all_documents(self) -> dict[str, bytes]:
         return await asyncio.to_thread(self._view.documents)
-
-    async def take_over(self, key: CursorKey, taker: str) -> None:
-        name = f"{self._view.root}/_deora/{key.node}.{key.epoch}.{key.lane}"
-        write = {
-            "update": {"name": name, "fields": {"taken_by": {"stringValue": taker}}},
-            "updateMask": {"fieldPaths": ["taken_by"]},
-            "currentDocument": {"exists": True},
-        }
-        await asyncio.to_thread(self._view.call, "commit", {"writes": [write]})
 
     async def close(self) -> None:
         while self._clients:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from deora.documents.writes import Write, encode_writes
 from deora.upstream.base import CursorKey, Delivery
-from deora.upstream.firestore.cursors import FIELDS, cursor_write
+from deora.upstream.firestore.cursors import FIELDS, cursor_write, moves
 from deora.upstream.firestore.queries import BEGIN, batch_get, run_query
 from deora.upstream.firestore.values import decode_document, documents_root, encode_document
 from deora.upstream.firestore.writes import plan
@@ -38,7 +38,7 @@ def test_a_wrong_field_would_be_found() -> None:
 def test_commits(writes: list[Write], update_time: str | None) -> None:
     delivery = Delivery(CursorKey("n", "e", 0), 7, "b7", "b8", b"\0\xff", [encode_writes(writes)])
     planned = plan(delivery.payloads, ROOT)
-    body = {"writes": [cursor_write(delivery, update_time, ROOT), *planned.writes]}
+    body = {"writes": [cursor_write(delivery.key, moves(delivery)[delivery.key], update_time, ROOT), *planned.writes]}
     request = parsed(body, types.CommitRequest)
     assert len(request.writes) == 1 + len(planned.writes)
     assert request.writes[0].update.fields["seq"].integer_value == 8

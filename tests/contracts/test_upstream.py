@@ -195,7 +195,7 @@ async def test_what_the_cursor_covers_comes_back_as_it_went(bench: Bench, applie
 async def test_a_cursor_that_is_taken_over_lets_nothing_through(bench: Bench) -> None:
     sender = Sender(bench.make())
     await sender.send("b1", entry(set_("a/1", {})), applied=b"x")
-    await bench.take_over(KEY, "box2.epoch7")
+    await bench.make().take_over(KEY, "box2.epoch7")
     assert await sender.send("b2", entry(set_("a/2", {}))) == Moved()
     assert await sender.send("fence:b2") == Moved()
     assert await sender.upstream.read_cursor(KEY) == Cursor(1, "b1", b"x", "box2.epoch7")
@@ -216,7 +216,7 @@ async def test_other_boxes_lives_and_lanes_have_cursors_of_their_own(bench: Benc
     for index, sender in enumerate(senders):
         assert await upstream.read_cursor(sender.key) == Cursor(3, "b3", b"b3" * index)
     assert await bench.read_document("a/1") == b'{"n":12}'
-    await bench.take_over(keys[1], "box3")
+    await upstream.take_over(keys[1], "box3")
     assert await senders[0].send("b4", increment) == Applied()
     assert await senders[1].send("b4", increment) == Moved()
     assert await senders[2].send("b4", increment) == Applied()

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deora.documents.writes import Write
-from deora.outbox.listing import entry_json, members
+from deora.outbox.listing import COLUMNS, entry_json, members
 from deora.replay.calls import Calls
 from deora.store.service import Service, Settings
 from deora.wire.frames import Decoder, Kind, Role
@@ -20,8 +20,7 @@ from deora.wire.link import Link
 from tests.fakes.clock import ManualClock
 from tests.fakes.store import Group, StoreFile, decode_group, encode_commit, settings_with, update
 
-_ENTRIES = """SELECT e.id, e.state, u.name, e.priority, e.created_us, e.attempts, e.error, e.commit_no, e.payload
-  FROM entries AS e JOIN upstreams AS u ON u.id = e.upstream ORDER BY e.id"""
+_ENTRIES = f"SELECT {COLUMNS} ORDER BY e.id"
 
 
 class StoreWithCalls(StoreFile):

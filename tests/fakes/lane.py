@@ -14,10 +14,10 @@ import orjson
 from deora.documents.writes import Write, decode_writes
 from deora.replay.batches import Batch
 from deora.replay.breaker import Breaker
-from deora.replay.calls import StoreCalls
-from deora.replay.lane import Lane, LaneSettings, Status
+from deora.replay.lane import Lane
 from deora.replay.restored import Known
-from deora.upstream.base import Cursor, CursorKey, Delivery, Outcome, Unauthorised, Unclear
+from deora.replay.terms import LaneSettings, Status, StoreCalls
+from deora.upstream.base import Cursor, CursorKey, Delivery, Failure, Outcome, Page, Unauthorised, Unclear
 from tests.fakes.calls import StoreWithCalls
 from tests.fakes.checker import Findings, Sent, check, logs_of
 from tests.fakes.checker import Outcome as Told
@@ -105,8 +105,8 @@ class _PointedStore:
         await self._points.reach("settle answered")
 
 
-class _PointedUpstream(FakeUpstream):
-    """An upstream with a point on each side of a lane's call."""
+class PointedUpstream(FakeUpstream):
+    """An upstream with a point on each side of a lane's or an import's call."""
 
     def __init__(self, upstream: FakeUpstream, points: Points) -> None:
         super().__init__()
@@ -124,6 +124,18 @@ class _PointedUpstream(FakeUpstream):
         outcome = await self._upstream.apply(delivery)
         await self._points.reach("batch answered")
         return outcome
+
+    async def take_over(self, key: CursorKey, taker: str, predecessor: str | None = None) -> Cursor | Failure:
+        await self._points.reach("marker sent")
+        cursor = await self._upstream.take_over(key, taker, predecessor)
+        await self._points.reach("marker answered")
+        return cursor
+
+    async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
+        await self._points.reach("documents asked")
+        page = await self._upstream.read_documents(key, paths)
+        await self._points.reach("documents answered")
+        return page
 
     async def close(self) -> None:
         await self._upstream.close()
@@ -174,7 +186,7 @@ class LaneBench:
 
         self.lane = Lane(
             "primary",
-            _PointedUpstream(self.upstream, self.points),
+            PointedUpstream(self.upstream, self.points),
             _PointedStore(self.store.calls, self.points, self.asked),
             self.settings,
             Breaker(self.threshold, self.timeout_s),

@@ -47,12 +47,13 @@ class Call:
 
     index: int
     delivery: Delivery | None
+    of: str = "read"
 
     @property
     def kind(self) -> str:
-        """read (the cursor's or a reader's), fence (a delivery without payloads) or apply"""
+        """read (the cursor's or a reader's), take over, fence (a delivery without payloads) or apply"""
         if self.delivery is None:
-            return "read"
+            return self.of
         return "apply" if self.delivery.payloads else "fence"
 
 
@@ -113,6 +114,19 @@ class FakeUpstream:
         outcome = self._apply(delivery)
         return Unclear("the answer was lost") if fault is Fault.UNANSWERED else outcome
 
+    async def take_over(self, key: CursorKey, taker: str, predecessor: str | None = None) -> Cursor | Failure:
+        """See `Upstream.take_over`."""
+        fault = await self._begin(None, of="take over")
+        assert not isinstance(fault, Refused), "a marker cannot be refused for good"
+        if isinstance(fault, Unclear | Unauthorised):
+            return fault
+        if fault in (Fault.LOST, Fault.LATE):
+            return Unclear("the connection was lost")
+        cursor = self.cursors.get(key, Cursor(0, "", b""))
+        if cursor.taken_by in (None, predecessor):
+            cursor = self.cursors[key] = replace(cursor, taken_by=taker)
+        return Unclear("the answer was lost") if fault is Fault.UNANSWERED else cursor
+
     async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
         """See `Upstream.read_documents`."""
         return await self._begin_read() or self._page(key, paths)
@@ -166,7 +180,7 @@ class FakeUpstream:
         self.documents, self.marks, self.changes = dict(backup.documents), dict(backup.marks), backup.changes
         self.cursors, self.applied = dict(backup.cursors), list(backup.applied)
 
-    def take_over(self, key: CursorKey, taker: str) -> None:
+    def mark_taken(self, key: CursorKey, taker: str) -> None:
         """Puts a takeover's marker into a cursor."""
         self.cursors[key] = replace(self.cursors[key], taken_by=taker)
 
@@ -194,8 +208,10 @@ class FakeUpstream:
         copies = [Copy(path, self.documents.get(path), self.marks.get(path, "")) for path in paths]
         return Page(self.cursors[key].seq if key in self.cursors else 0, copies, following)
 
-    async def _begin(self, delivery: Delivery | None) -> Fault | Refused | Unclear | Unauthorised | None:
-        call = Call(len(self.calls), delivery)
+    async def _begin(
+        self, delivery: Delivery | None, of: str = "read"
+    ) -> Fault | Refused | Unclear | Unauthorised | None:
+        call = Call(len(self.calls), delivery, of)
         self.calls.append(call)
         await asyncio.sleep(self.delay_s)
         fault = self.faults(call)
@@ -208,6 +224,12 @@ class FakeUpstream:
         expected = (delivery.expected_seq, delivery.expected_batch_id)
         if (cursor.seq, cursor.batch_id) != expected or cursor.taken_by is not None:
             return Moved()
+        moved = {delivery.key: Cursor(delivery.seq, delivery.batch_id, delivery.applied)}
+        for move in delivery.carried:
+            theirs = self.cursors.get(move.key, Cursor(0, "", b""))
+            if replace(theirs, applied=b"") != Cursor(move.expected_seq, move.expected_batch_id, b"", delivery.key.box):
+                return Moved()
+            moved[move.key] = Cursor(theirs.seq + 1, delivery.batch_id, move.applied, theirs.taken_by)
         changes: dict[str, bytes | None] = {}
         for index, payload in enumerate(delivery.payloads):
             message = self._stage(payload, changes)
@@ -215,7 +237,7 @@ class FakeUpstream:
                 return Refused(message, index if self.names_index else None)
         for path, data in changes.items():
             self.put(path, data)
-        self.cursors[delivery.key] = Cursor(delivery.seq, delivery.batch_id, delivery.applied)
+        self.cursors.update(moved)
         self.applied += [(delivery.batch_id, payload) for payload in delivery.payloads]
         return Applied()
 

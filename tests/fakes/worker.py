@@ -90,13 +90,19 @@ class FakeReplayer:
         """with which it refuses while upstream is out"""
         self.asked: list[tuple[str, list[str]]] = []
         self.seq = 0
+        self.taken: list[list[Any]] = []
+        """[upstream, node, epoch, seq, sender] of each cursor that was to be taken over"""
+        self.applied: set[int] = set()
+        self.refused: set[int] = set()
         self.held_up: asyncio.Event | None = None
         """a call waits for this before it is answered, with what there was when it came"""
 
     async def ask(self, role: Role, *parts: Any) -> Any:
         """See `wire.calls.Caller`."""
         assert role is Role.REPLAYER
-        operation, paths = parts
+        operation, paths, *more = parts
+        if operation == "takeOver":
+            return self._take_over(paths, *more)
         self.asked.append((operation, paths))
         copies = [[path, self.documents.get(path)] for path in paths]
         if self.held_up is not None:
@@ -109,6 +115,13 @@ class FakeReplayer:
         group = self._bench.store.handle(encode_call(ident, "adopt", "primary", self.seq, copies))
         self._bench.tell(group)
         return None
+
+    def _take_over(self, asked: list[Any], numbers: list[int]) -> tuple[list[int], list[int]]:
+        """Which of the numbers `applied` and `refused` hold."""
+        self.taken.append(asked)
+        if self.out is not None:
+            raise self.out
+        return [each for each in numbers if each in self.applied], [each for each in numbers if each in self.refused]
 
 
 class WorkerBench:

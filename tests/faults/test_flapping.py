@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from bench.instance import Instance
-from deora.replay.lane import LaneSettings
+from deora.replay.terms import LaneSettings
 from deora.upstream.base import Unclear
 from tests.fakes.lane import LaneBench
 from tests.fakes.loop import run

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.instance import Instance
-from deora.replay.lane import LaneSettings
+from deora.replay.terms import LaneSettings
 from tests.fakes.firestore_view import FirestoreView
 from tests.fakes.lane import LaneBench
 from tests.fakes.loop import run

@@ -19,7 +19,8 @@ from bench.instance import Instance
 from deora.clock import SystemClock
 from deora.config.database import Pool, PostgresUpstream
 from deora.replay.breaker import Breaker
-from deora.replay.lane import Lane, LaneSettings, Status
+from deora.replay.lane import Lane
+from deora.replay.terms import LaneSettings, Status
 from deora.upstream.base import Delivery, Moved, Outcome
 from deora.upstream.postgres.client import PostgresUpstream as Client
 from tests.fakes.checker import check, logs_of

@@ -189,6 +189,13 @@ class Connection:
         outcome: Outcome = await self._network.call(what, lambda: self._server.apply(delivery), delivery)
         return outcome
 
+    async def take_over(self, key: CursorKey, taker: str, predecessor: str | None = None) -> Cursor | Failure:
+        """See `Upstream.take_over`."""
+        cursor: Cursor | Failure = await self._network.call(
+            "take over", lambda: self._server.take_over(key, taker, predecessor)
+        )
+        return cursor
+
     async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
         """See `Upstream.read_documents`."""
         page: Page | Failure = await self._network.call(

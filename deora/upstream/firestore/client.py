@@ -11,6 +11,7 @@ each pull, and never misses one. Firestore's commit times are those of its snaps
 from __future__ import annotations
 
 import heapq
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +34,16 @@ from deora.upstream.base import (
     Unclear,
 )
 from deora.upstream.firestore import queries
-from deora.upstream.firestore.cursors import FIELDS, Position, cursor_path, cursor_write, expects, read_position
+from deora.upstream.firestore.cursors import (
+    FIELDS,
+    Position,
+    cursor_path,
+    cursor_write,
+    expected,
+    moves,
+    read_position,
+    stands_at,
+)
 from deora.upstream.firestore.errors import ApiError, Meaning
 from deora.upstream.firestore.limits import MAX_REQUEST_BYTES
 from deora.upstream.firestore.rest import ORIGIN, Rest
@@ -41,6 +51,8 @@ from deora.upstream.firestore.values import Json, documents_root, path_of
 from deora.upstream.firestore.writes import Plan, first_fault, plan
 
 NAMES_PER_QUERY: Final = 5_000
+# Putting a marker into a cursor that its source still moves.
+TAKE_ATTEMPTS: Final = 8
 # What an answer of another shape than Firestore's raises where it is taken apart.
 UNREADABLE: Final = (ValueError, TypeError, LookupError, AttributeError)
 
@@ -73,14 +85,14 @@ class FirestoreUpstream:
 
     async def apply(self, delivery: Delivery) -> Outcome:
         """See `Upstream.apply`."""
-        position = await self._expected_position(delivery)
-        if isinstance(position, Moved | Unclear | Unauthorised):
-            return position
+        positions = await self._expected_positions(delivery)
+        if isinstance(positions, Moved | Unclear | Unauthorised):
+            return positions
         planned = plan(delivery.payloads, self._root)
         if planned.fault is not None:
             return await self._refused(delivery, planned, planned.fault.message)
-        move = cursor_write(delivery, position.update_time if position is not None else None, self._root)
-        body = orjson.dumps({"writes": [move, *planned.writes]})
+        moved = [self._move(key, cursor, positions[key]) for key, cursor in moves(delivery).items()]
+        body = orjson.dumps({"writes": [*moved, *planned.writes]})
         if len(body) > MAX_REQUEST_BYTES:
             return await self._refused(
                 delivery, planned, f"the request has {len(body)} bytes; Firestore takes {MAX_REQUEST_BYTES}"
@@ -90,7 +102,28 @@ class FirestoreUpstream:
             return await self._explained(delivery, planned, answer)
         if isinstance(answer, Unclear | Unauthorised):
             return answer
-        return self._landed(delivery, answer, 1 + len(planned.writes))
+        return self._landed(delivery, answer, len(moved) + len(planned.writes))
+
+    async def take_over(self, key: CursorKey, taker: str, predecessor: str | None = None) -> Cursor | Failure:
+        """See `Upstream.take_over`. The source may still be moving its cursor, so it may take several attempts."""
+        for _ in range(TAKE_ATTEMPTS):
+            position = await self._read_position(key)
+            if isinstance(position, Unclear | Unauthorised):
+                return position
+            cursor = position.cursor if position is not None else Cursor(0, "", b"")
+            if cursor.taken_by not in (None, predecessor) or cursor.taken_by == taker:
+                return cursor
+            taken = replace(cursor, taken_by=taker)
+            self._positions.pop(key, None)
+            body = orjson.dumps({"writes": [self._move(key, taken, position)]})
+            answer = await self._rest.call(self._root, "commit", body)
+            if isinstance(answer, Unclear | Unauthorised):
+                return answer
+            if not isinstance(answer, ApiError):
+                return taken
+            if answer.meaning is not Meaning.REFUSED:
+                return _unread(answer)
+        return Unclear(f"the cursor of {key.box} moves; tried {TAKE_ATTEMPTS} times to put a marker into it")
 
     async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
         """See `Upstream.read_documents`: one `:batchGet` in a read-only transaction of its own."""
@@ -159,15 +192,16 @@ class FirestoreUpstream:
 
     def _landed(self, delivery: Delivery, answer: Any, writes: int) -> Outcome:
         """Applied, if this is indeed the answer to a commit of so many writes."""
+        moved = moves(delivery)
         try:
-            update_time = answer["writeResults"][0]["updateTime"]
+            times = [result["updateTime"] for result in answer["writeResults"][: len(moved)]]
             complete = len(answer["writeResults"]) == writes
         except (LookupError, TypeError):
-            complete, update_time = False, ""
+            complete, times = False, []
         if not complete:
             return _foreign("commit")
-        cursor = Cursor(delivery.seq, delivery.batch_id, delivery.applied)
-        self._positions[delivery.key] = Position(cursor, update_time)
+        for (key, cursor), update_time in zip(moved.items(), times, strict=True):
+            self._positions[key] = Position(cursor, update_time)
         return Applied()
 
     async def _explained(self, delivery: Delivery, planned: Plan, error: ApiError) -> Outcome:
@@ -179,19 +213,18 @@ class FirestoreUpstream:
         return await self._refused(delivery, planned, error.text)
 
     async def _refused(self, delivery: Delivery, planned: Plan, message: str) -> Outcome:
-        """Moved or Refused, by what the cursor and the documents with preconditions say now."""
-        cursor = cursor_path(delivery.key)
-        paths = [cursor, *(guard.path for guard in planned.guards)]
+        """Moved or Refused, by what the cursors and the documents with preconditions say now."""
+        places = {cursor_path(key): place for key, place in expected(delivery).items()}
+        paths = [*places, *(guard.path for guard in planned.guards)]
         answer = await self._read("batchGet", queries.batch_get(paths, self._root, mask=FIELDS))
         if isinstance(answer, Unclear | Unauthorised):
             return answer
         try:
             found = queries.found_documents(answer, self._root)
-            document = found[cursor]
-            position = read_position(document) if document is not None else None
+            stands = all(stands_at(_position(found[path]), place) for path, place in places.items())
         except UNREADABLE as error:
             return _unreadable(error)
-        if not expects(delivery, position):
+        if not stands:
             return Moved()
         fault = first_fault(planned, {path: document is not None for path, document in found.items()})
         if fault is None:
@@ -201,34 +234,42 @@ class FirestoreUpstream:
     # -- reading
 
     async def _read_position(self, key: CursorKey) -> Position | Failure | None:
-        path = cursor_path(key)
-        answer = await self._read("batchGet", queries.batch_get([path], self._root))
+        positions = await self._read_positions([key])
+        return positions[key] if isinstance(positions, dict) else positions
+
+    async def _read_positions(self, keys: list[CursorKey]) -> dict[CursorKey, Position | None] | Failure:
+        paths = {key: cursor_path(key) for key in keys}
+        answer = await self._read("batchGet", queries.batch_get([*paths.values()], self._root))
         if isinstance(answer, Unclear | Unauthorised):
             return answer
-        self._positions.pop(key, None)
+        for key in keys:
+            self._positions.pop(key, None)
         try:
-            document = queries.found_documents(answer, self._root)[path]
-            if document is None:
-                return None
-            position = read_position(document)
+            found = queries.found_documents(answer, self._root)
+            positions = {key: _position(found[path]) for key, path in paths.items()}
         except UNREADABLE as error:
             return _unreadable(error)
-        self._positions[key] = position
-        return position
+        self._positions.update({key: position for key, position in positions.items() if position is not None})
+        return positions
 
-    async def _expected_position(self, delivery: Delivery) -> Position | Moved | Failure | None:
-        """Where the cursor stands, if that is where the delivery expects it: as remembered, else as read.
+    async def _expected_positions(self, delivery: Delivery) -> dict[CursorKey, Position | None] | Moved | Failure:
+        """Where the cursors stand, if that is where the delivery expects them: as remembered, else as read.
 
-        It is forgotten until the delivery has landed, so that a call which is cancelled leaves no belief behind.
+        They are forgotten until the delivery has landed, so that a call which is cancelled leaves no belief behind.
         """
-        known = self._positions.pop(delivery.key, None)
-        if known is not None and expects(delivery, known):
+        places = expected(delivery)
+        known = {key: self._positions.pop(key, None) for key in places}
+        if all(known[key] is not None and stands_at(known[key], place) for key, place in places.items()):
             return known
-        position = await self._read_position(delivery.key)
-        if isinstance(position, Unclear | Unauthorised):
-            return position
-        self._positions.pop(delivery.key, None)
-        return position if expects(delivery, position) else Moved()
+        positions = await self._read_positions([*places])
+        if not isinstance(positions, dict):
+            return positions
+        for key in places:
+            self._positions.pop(key, None)
+        return positions if all(stands_at(positions[key], place) for key, place in places.items()) else Moved()
+
+    def _move(self, key: CursorKey, cursor: Cursor, position: Position | None) -> Json:
+        return cursor_write(key, cursor, position.update_time if position is not None else None, self._root)
 
     async def _begin(self, key: CursorKey) -> tuple[int, str] | Failure:
         """The cursor's seq, and the read-only transaction of that moment."""
@@ -299,6 +340,10 @@ class FirestoreUpstream:
 
     def _copy(self, document: Json) -> Copy:
         return queries.copy_of(path_of(document["name"], self._root), document, self._root)
+
+
+def _position(document: Json | None) -> Position | None:
+    return read_position(document) if document is not None else None
 
 
 def _seq(document: Json | None) -> int:

@@ -32,17 +32,26 @@ def cursor_path(key: CursorKey) -> str:
     return f"{COLLECTION}/{key.node}.{key.epoch}.{key.lane}"
 
 
-def cursor_write(delivery: Delivery, update_time: str | None, root: str) -> Json:
-    """The write that moves the cursor, from where it was seen (`update_time`) or, None, from nowhere."""
+def moves(delivery: Delivery) -> dict[CursorKey, Cursor]:
+    """Where each cursor that a delivery moves stands when it has landed, its own first."""
+    moved = {delivery.key: Cursor(delivery.seq, delivery.batch_id, delivery.applied)}
+    for carried in delivery.carried:
+        seq = carried.expected_seq + 1
+        moved[carried.key] = Cursor(seq, delivery.batch_id, carried.applied, delivery.key.box)
+    return moved
+
+
+def cursor_write(key: CursorKey, cursor: Cursor, update_time: str | None, root: str) -> Json:
+    """The write that puts a cursor here, from where it was seen (`update_time`) or, None, from nowhere."""
+    fields: Json = {
+        "seq": {"integerValue": str(cursor.seq)},
+        "batch_id": {"stringValue": cursor.batch_id},
+        "applied": {"bytesValue": base64.b64encode(cursor.applied).decode()},
+    }
+    if cursor.taken_by is not None:
+        fields["taken_by"] = {"stringValue": cursor.taken_by}
     return {
-        "update": {
-            "name": f"{root}/{cursor_path(delivery.key)}",
-            "fields": {
-                "seq": {"integerValue": str(delivery.seq)},
-                "batch_id": {"stringValue": delivery.batch_id},
-                "applied": {"bytesValue": base64.b64encode(delivery.applied).decode()},
-            },
-        },
+        "update": {"name": f"{root}/{cursor_path(key)}", "fields": fields},
         "currentDocument": {"exists": False} if update_time is None else {"updateTime": update_time},
     }
 
@@ -65,12 +74,15 @@ def read_position(document: Json) -> Position:
         ) from None
 
 
-def expects(delivery: Delivery, position: Position | None) -> bool:
-    """Whether the cursor stands where the delivery expects it."""
-    if position is None:
-        return (delivery.expected_seq, delivery.expected_batch_id) == (0, "")
-    cursor = position.cursor
-    return cursor.taken_by is None and (cursor.seq, cursor.batch_id) == (
-        delivery.expected_seq,
-        delivery.expected_batch_id,
-    )
+def expected(delivery: Delivery) -> dict[CursorKey, Cursor]:
+    """Where each cursor that a delivery moves must stand before it; what it covers is left out."""
+    places = {delivery.key: Cursor(delivery.expected_seq, delivery.expected_batch_id, b"")}
+    for carried in delivery.carried:
+        places[carried.key] = Cursor(carried.expected_seq, carried.expected_batch_id, b"", delivery.key.box)
+    return places
+
+
+def stands_at(position: Position | None, place: Cursor) -> bool:
+    """Whether a cursor stands where it is expected, with the marker that is expected."""
+    cursor = position.cursor if position is not None else Cursor(0, "", b"")
+    return (cursor.seq, cursor.batch_id, cursor.taken_by) == (place.seq, place.batch_id, place.taken_by)

@@ -39,6 +39,7 @@ from deora.upstream.postgres.statements import (
     INSERT_FRESH,
     LOCK_DOCUMENTS,
     UPSERT,
+    carry,
     move,
     rows_of,
     saved,
@@ -135,6 +136,11 @@ class Batch:
             if rows_of(await self._connection.execute(statement, *arguments)) != 1:
                 await self._connection.execute("ROLLBACK")
                 return Moved()
+            for carried in self._delivery.carried:
+                statement, arguments = carry(self._delivery, carried)
+                if rows_of(await self._connection.execute(statement, *arguments)) != 1:
+                    await self._connection.execute("ROLLBACK")
+                    return Moved()
             if self._entries:
                 await work()
             with self._refusals(None, Kind.DOCUMENT):

@@ -34,6 +34,7 @@ from deora.upstream.postgres.statements import (
     FIND_TABLES,
     READ_CURSOR,
     TABLES,
+    TAKE_OVER,
     WHO_AND_WHERE,
     cursor_arguments,
     grants,
@@ -83,6 +84,16 @@ class PostgresUpstream:
         except RefusedError as refused:
             return Refused(refused.message, refused.index)
         return await self._on_connection(lambda connection: self._apply(connection, delivery, entries))
+
+    async def take_over(self, key: CursorKey, taker: str, predecessor: str | None = None) -> Cursor | Failure:
+        """See `Upstream.take_over`."""
+
+        async def take(connection: Any) -> Cursor:
+            parts = cursor_arguments(key)
+            await connection.execute(TAKE_OVER, *parts, taker, predecessor)
+            return Cursor(*await connection.fetchrow(READ_CURSOR, *parts))
+
+        return await self._on_connection(take)
 
     async def read_documents(self, key: CursorKey, paths: list[str]) -> Page | Failure:
         """See `Upstream.read_documents`."""

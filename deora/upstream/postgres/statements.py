@@ -17,7 +17,7 @@ from typing import Any, Final
 import orjson
 
 from deora.documents.paths import split
-from deora.upstream.base import CursorKey, Delivery
+from deora.upstream.base import CarriedMove, CursorKey, Delivery
 from deora.upstream.postgres.jsonb import to_jsonb
 
 # The upper 16 bits of the advisory locks' keys, so that they meet nobody else's: "DE" in ASCII.
@@ -55,6 +55,12 @@ _START: Final = f"""INSERT INTO deora_cursor AS c (node, epoch, lane, seq, batch
   WHERE c.seq = 0 AND c.batch_id = '' AND c.taken_by IS NULL"""
 _MOVE: Final = f"""UPDATE deora_cursor SET seq = $4, batch_id = $5, applied = $6 FROM {_HOLD}
   WHERE node = $1 AND epoch = $2 AND lane = $3 AND seq = $7 AND batch_id = $8 AND taken_by IS NULL"""
+_CARRY: Final = """UPDATE deora_cursor SET seq = seq + 1, batch_id = $4, applied = $5
+  WHERE node = $1 AND epoch = $2 AND lane = $3 AND seq = $6 AND batch_id = $7 AND taken_by = $8"""
+TAKE_OVER: Final = """INSERT INTO deora_cursor AS c (node, epoch, lane, seq, batch_id, applied, taken_by)
+  VALUES ($1, $2, $3, 0, '', '', $4)
+  ON CONFLICT (node, epoch, lane) DO UPDATE SET taken_by = excluded.taken_by
+  WHERE c.taken_by IS NULL OR c.taken_by = $5"""
 
 LOCK_DOCUMENTS: Final = """SELECT path, data::text FROM deora_documents
   WHERE path = ANY($1::text[]) ORDER BY path FOR UPDATE"""
@@ -106,6 +112,12 @@ def move(delivery: Delivery) -> tuple[str, tuple[Any, ...]]:
     if delivery.expected_seq == 0 and delivery.expected_batch_id == "":
         return _START, moved
     return _MOVE, (*moved, delivery.expected_seq, delivery.expected_batch_id)
+
+
+def carry(delivery: Delivery, move: CarriedMove) -> tuple[str, tuple[Any, ...]]:
+    """The same for a cursor that was taken over and whose entries the batch carries."""
+    expected = (move.expected_seq, move.expected_batch_id, delivery.key.box)
+    return _CARRY, (*cursor_arguments(move.key), delivery.batch_id, move.applied, *expected)
 
 
 def saved(documents: Iterable[tuple[str, bytes]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from deora.worker.context import Handler
-from deora.worker.handlers import documents, queries, queue
+from deora.worker.handlers import documents, exchange, queries, queue
 
 HANDLERS: Final[dict[str, Handler]] = {
     "read": documents.read,
@@ -23,4 +23,6 @@ HANDLERS: Final[dict[str, Handler]] = {
     "retry_dead": queue.retry_dead,
     "pause": queue.pause,
     "resume": queue.resume,
+    "export": exchange.export,
+    "import": exchange.import_page,
 }

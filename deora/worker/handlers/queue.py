@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import orjson
@@ -27,10 +28,18 @@ MAX_ID: Final = 2**63 - 1
 async def entries(context: Context, request: Request, argument: bytes) -> Reply:
     """GET of the queue's entries, oldest first."""
     asked = check_parameters(request, _PARAMETERS)
+    inflight = listing.members(await context.reader.rows(listing.BATCHES))
+    found, cursor = await page(context, asked, inflight, lambda row: listing.entry_json(row, inflight))
+    return Answer(200, orjson.dumps({"entries": found, "cursor": cursor}))
+
+
+async def page(
+    context: Context, asked: dict[str, str], inflight: set[int], show: Callable[[Sequence[Any]], dict[str, Any]]
+) -> tuple[list[dict[str, Any]], str | None]:
+    """A page of the entries that were asked for, each as `show` makes it, and where the next page begins."""
     wanted = _states(asked.get("state"))
     limit = _whole_number(asked, "limit", DEFAULT_LIMIT, 1, MAX_LIMIT)
     after = _whole_number(asked, "cursor", 0, 0, MAX_ID)
-    inflight = listing.members(await context.reader.rows(listing.BATCHES))
     upstreams: dict[int, str] = dict(await context.reader.rows(listing.UPSTREAMS))
     if "upstream" in asked:
         upstreams = {ident: name for ident, name in upstreams.items() if name == asked["upstream"]}
@@ -39,17 +48,17 @@ async def entries(context: Context, request: Request, argument: bytes) -> Reply:
     path = check_document_path(asked["path"]) if "path" in asked else None
     found: list[dict[str, Any]] = []
     size_bytes = 0
-    cursor: str | None = None
+    last = 0
     statements = [each for ident in upstreams for each in _statements(ident, wanted, path, inflight)]
     async for row in _rows(context, statements, after):
         if listing.row_state(row, inflight) not in wanted:
             continue
         if len(found) == limit or size_bytes > PAGE_BYTES:
-            cursor = str(found[-1]["id"])
-            break
-        found.append(listing.entry_json(row, inflight))
+            return found, str(last)
+        found.append(show(row))
+        last = row[0]
         size_bytes += len(row[-1])
-    return Answer(200, orjson.dumps({"entries": found, "cursor": cursor}))
+    return found, None
 
 
 def _statements(upstream: int, wanted: set[State], path: str | None, inflight: set[int]) -> list[tuple[str, list[Any]]]:

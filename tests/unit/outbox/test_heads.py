@@ -41,7 +41,7 @@ class Rows:
     def join(self, ident: int, heads: tuple[int, ...], priority: int) -> None:
         """A new entry, the youngest of all."""
         self.db.execute(
-            "INSERT INTO entries VALUES (?, 0, ?, 0, ?, 0, 0, 0, 1, 0, NULL, ?, x'')",
+            "INSERT INTO entries VALUES (?, 0, ?, 0, ?, 0, 0, 0, 1, 0, NULL, ?, x'', NULL)",
             (ident, ident, priority, encode_heads(heads)),
         )
         self.queues.join(heads, 0, ident, priority)

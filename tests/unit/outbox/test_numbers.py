@@ -49,7 +49,7 @@ def test_numbers_in_their_order_stay_short(some: set[int]) -> None:
 @given(st.integers(0, 20), spans, st.sets(st.integers(1, 30)), st.integers(0, 50))
 def test_what_a_cursor_says(watermark: int, above: Spans, refused: set[int], upto: int) -> None:
     ranges = without(joined(above), [(1, watermark)])
-    covered = Covered.from_wire([watermark, [list(span) for span in ranges], sorted(refused)])
+    covered = Covered.from_wire(watermark, [list(span) for span in ranges], sorted(refused))
     decided = set(range(1, watermark + 1)) | numbers(ranges)
     for number in range(1, 60):
         assert covered.holds(number) == (number in decided and number not in refused)

@@ -22,7 +22,8 @@ import pytest
 from deora.documents.writes import Write
 from deora.replay.breaker import Breaker
 from deora.replay.coverage import CROWDED_BYTES, Coverage
-from deora.replay.lane import RECHECK_S, STRIKES, Lane, LaneSettings
+from deora.replay.lane import RECHECK_S, STRIKES, Lane
+from deora.replay.terms import LaneSettings
 from deora.upstream.base import Cursor, Delivery, Moved, Outcome, Refused, Unauthorised, Unclear
 from deora.upstream.sqlite import SqliteUpstream
 from tests.fakes.calls import increment
@@ -669,8 +670,19 @@ def test_a_cursor_that_another_box_has_moved_stops_the_lane(bench: LaneBench, ca
 
 
 def test_a_takeover_stops_the_lane_and_names_the_taker(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:
-    reason = stop(bench, lambda: bench.upstream.take_over(bench.key, "box2.e7"), caplog)
+    reason = stop(bench, lambda: bench.upstream.mark_taken(bench.key, "box2.e7"), caplog)
     assert "box2.e7" in reason
+
+
+def test_a_takeover_is_found_while_nothing_is_to_be_sent(bench: LaneBench, caplog: pytest.LogCaptureFixture) -> None:
+    bench.write_numbered(3, 1)
+    go(bench, bench.drain())
+    bench.upstream.mark_taken(bench.key, "box2.e7")
+    with caplog.at_level(logging.ERROR):
+        go(bench, bench.until(lambda: bench.status.state == "stopped", within_s=60))
+    assert "box2.e7" in str(bench.status.last_error)
+    assert "deora queue export" in str(bench.status.last_error)
+    assert len([record for record in caplog.records if "replay stopped" in record.message]) == 1
 
 
 @pytest.mark.parametrize("damage", [b"\x07\x01", b"\x01\x05\x09\x01"])

@@ -20,9 +20,9 @@ from deora.config.database import Batch, Database, FirestoreUpstream, PostgresUp
 from deora.config.schema import Config, Logger
 from deora.errors import ConfigError, Problem
 from deora.replay import main
-from deora.replay.lane import LaneSettings
 from deora.replay.main import Replayer, connect, identity_of, lane_settings, run
 from deora.replay.policy import Retry as RetryPolicy
+from deora.replay.terms import LaneSettings
 from deora.upstream.base import CursorKey, Unauthorised, Unclear
 from deora.upstream.sqlite import SqliteUpstream as SqliteClient
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack

@@ -18,7 +18,7 @@ from deora.replay.breaker import Breaker, State
 from deora.replay.puller import NAMES_EVERY, OutOfReach, Puller
 from deora.replay.reads import Source
 from deora.replay.restored import Restored
-from deora.upstream.base import CursorKey, Delivery, Outcome, Unclear
+from deora.upstream.base import Cursor, CursorKey, Delivery, Failure, Outcome, Unclear
 from tests.fakes.calls import StoreWithCalls, increment
 from tests.fakes.clock import ManualClock
 from tests.fakes.loop import run
@@ -413,7 +413,10 @@ def test_after_a_restore_of_upstream_a_collection_is_listed_anew(bench: Callable
         async def send(delivery: Delivery) -> Outcome:
             return await one.upstream.apply(delivery)
 
-        terms = Restored("primary", one.store.calls, send)
+        async def take(key: CursorKey, box: str) -> Cursor | Failure:
+            return await one.upstream.take_over(key, box)
+
+        terms = Restored("primary", one.store.calls, send, take)
         assert await terms.is_due(None)
         assert await terms.settle(one.key, None)
         assert not await terms.is_due(one.upstream.cursors[one.key])

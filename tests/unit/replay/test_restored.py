@@ -16,8 +16,8 @@ import pytest
 
 from deora.documents.writes import Write, decode_writes
 from deora.outbox.figures import LOST
-from deora.replay.lane import LaneSettings
 from deora.replay.restored import RESTORED
+from deora.replay.terms import LaneSettings
 from deora.store import restored as store_restored
 from deora.upstream.base import Moved, Refused, Unauthorised, Unclear
 from tests.fakes.lane import LaneBench, numbered

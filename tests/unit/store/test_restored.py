@@ -31,7 +31,7 @@ def whole(tmp_path: Path) -> Iterator[StoreFile]:
 
 
 def packed(coverage: Coverage) -> list[Any]:
-    return [coverage.watermark, coverage.ranges, coverage.refused]
+    return [[None, coverage.watermark, coverage.ranges, coverage.refused]]
 
 
 def covering(*numbers: int) -> Coverage:

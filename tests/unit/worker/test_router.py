@@ -27,6 +27,8 @@ ROUTES = [
     ("POST", "/v1/queue:retryDead", "retry_dead", ADMIN, ""),
     ("POST", "/v1/queue:pause", "pause", ADMIN, ""),
     ("POST", "/v1/queue:resume", "resume", ADMIN, ""),
+    ("GET", "/v1/queue:export", "export", READ, ""),
+    ("POST", "/v1/queue:import", "import", ADMIN, ""),
     # Still encoded: an id is decoded after it was found, or its parts could move.
     ("GET", "/v1/documents/orders/a%2Fb", "read", READ, "orders/a%2Fb"),
     # What is no valid path has its handler say so, in the words of paths.
