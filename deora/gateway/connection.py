@@ -23,7 +23,15 @@ from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.gateway.clients import is_loopback
 from deora.gateway.door import CONTROL_SOCKET, Door, Peer
-from deora.gateway.http import METHODS, Head, check_request_id, check_target_length, check_version, settle_target
+from deora.gateway.http import (
+    METHODS,
+    Head,
+    check_line,
+    check_request_id,
+    check_target_length,
+    check_version,
+    settle_target,
+)
 from deora.gateway.incoming import Front, Incoming
 from deora.gateway.limits import Limits
 from deora.gateway.origins import ALLOWED_METHODS
@@ -76,6 +84,7 @@ class Connection(asyncio.Protocol):
         self._in_body = False
         # What has come since the last whole head or body: the parser does not show what it skips.
         self._pieces: list[bytes] = []
+        self._begins_head = True
         self._body_since_s = 0.0
         self._at_work: Incoming | None = None
         self.peer = CONTROL_SOCKET
@@ -136,6 +145,7 @@ class Connection(asyncio.Protocol):
                     self._refuse(self._head_too_large())
         if not self.in_head or self._ended_here:
             self._pieces = [data] if self.in_head else []
+            self._begins_head = not self._pieces
 
     def _problem_of(self, error: httptools.HttpParserCallbackError) -> Problem:
         cause = error.__context__
@@ -174,10 +184,8 @@ class Connection(asyncio.Protocol):
         if head.size_bytes > limits.head_bytes:
             raise self._head_too_large()
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        line = b"%b %b HTTP/%b\r\n" % (method, head.target, version.encode())
-        if line not in (self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)):
-            # The parser lets several spaces pass for one (RFC 9112, 3: refused, since proxies differ about it).
-            raise Problem("bad-request", "the request line must be METHOD TARGET VERSION, one space apart")
+        came = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+        check_line(came, method, head.target, version, is_first=self._begins_head and not self._ended_here)
         settle_target(head, method)
         self._check_length(head.length)
         check_version(version, head.hosts, chunked=head.is_chunked)

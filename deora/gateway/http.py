@@ -97,6 +97,17 @@ class Head:
             self.is_chunked = True
 
 
+def check_line(came: bytes, method: bytes, target: bytes, version: str, *, is_first: bool) -> None:
+    """Refuses what the parser passes over before and within a request line (RFC 9112, 2.2 and 3): proxies differ there.
+
+    `came` are the bytes that hold the line; `is_first`: they begin with this request, so before the line may stand
+    nothing but empty lines.
+    """
+    start = came.find(b"%b %b HTTP/%b\r\n" % (method, target, version.encode()))
+    if start < 0 or (is_first and came[:start].replace(b"\r\n", b"")):
+        raise Problem("bad-request", "the request line must be METHOD TARGET VERSION, one space apart, and come first")
+
+
 def check_target_length(target: bytes, limit_bytes: int) -> None:
     """Refuses a request target that is too long."""
     if len(target) > limit_bytes:

@@ -90,26 +90,41 @@ def seen_by_h11(sent: bytes) -> Seen:
     peer = h11.Connection(h11.SERVER)
     peer.receive_data(sent)
     found: Seen = []
-    try:
-        while True:
-            event = peer.next_event()
-            if isinstance(event, h11.Request):
-                request, content = event, b""
-            elif isinstance(event, h11.Data):
-                content += event.data
-            elif isinstance(event, h11.EndOfMessage):
-                found.append((b"GET" if request.method == b"HEAD" else request.method, request.target, content))
-                peer.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
-                peer.send(h11.EndOfMessage())
-                peer.start_next_cycle()
-            else:
+    while True:
+        try:
+            if not _next_of_h11(peer, found):
                 return found
-    except h11.ProtocolError:
-        return found
+        except h11.RemoteProtocolError as error:
+            if str(error) != "no request line received":
+                return found
+            # An empty line before a request is to be passed over (RFC 9112, 2.2), which h11 does not.
+            rest, _ = peer.trailing_data
+            peer = h11.Connection(h11.SERVER)
+            peer.receive_data(rest)
+
+
+def _next_of_h11(peer: h11.Connection, found: Seen) -> bool:
+    """Adds the next whole request and answers it; False where there is none."""
+    request = peer.next_event()
+    if not isinstance(request, h11.Request):
+        return False
+    content = b""
+    while not isinstance(event := peer.next_event(), h11.EndOfMessage):
+        if not isinstance(event, h11.Data):
+            return False
+        content += event.data
+    found.append((b"GET" if request.method == b"HEAD" else request.method, request.target, content))
+    peer.send(h11.Response(status_code=200, headers=[("Content-Length", "0")]))
+    peer.send(h11.EndOfMessage())
+    if peer.our_state is not h11.DONE or peer.their_state is not h11.DONE:
+        return False
+    peer.start_next_cycle()
+    return True
 
 
 @settings(max_examples=400)
 @given(STREAMS, st.lists(st.integers(0, 10_000), max_size=4))
+@example(b"\r\nGET /hidden HTTP/1.1\r\nHost: here\r\n\r\n", [])
 @example(b"POST /b HTTP/1.1\r\nHost: here\r\nContent-Length: 35\r\n\r\nGET /hidden HTTP/1.1\r\nHost: here\r\n\r\n", [])
 def test_another_strict_parser_sees_the_same(sent: bytes, cuts: list[int]) -> None:
     requests = taken(sent, [])

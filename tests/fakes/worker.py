@@ -186,6 +186,9 @@ class WorkerBench:
         """The store's judgement of a Commit; its notices reach the memory cache before its result the client."""
         group = self.store.handle(encode(Kind.COMMIT, ident, commit.body, aux=commit.wait_s))
         self.tell(group)
+        while ident not in group.answers:  # what takes long is done in steps
+            group = self.store.handle()
+            self.tell(group)
         answer = group.answers[ident]
         if answer.problem is not None:
             raise answer.problem

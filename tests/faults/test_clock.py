@@ -43,7 +43,7 @@ class Wall:
         self._file = directory / "wall"
         self.jump(0)
         (directory / "sitecustomize.py").write_text(SLEEP)
-        environment = {
+        self.environment = {
             "LD_PRELOAD": str(LIBRARIES[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_NO_CACHE": "1",
@@ -51,7 +51,6 @@ class Wall:
             "NO_FAKE_STAT": "1",
             "PYTHONPATH": f"{directory}:{PROJECT}",
         }
-        self.before = ("env", *(f"{name}={value}" for name, value in environment.items()))
 
     def jump(self, offset_s: float) -> None:
         """From now on the instance's clock is `offset_s` off. Replaced at once: a process may be reading the file."""
@@ -121,7 +120,7 @@ def check_shown(one: Instance, uptime_s: float) -> float:
 
 def test_a_clock_that_jumps_breaks_nothing(instance: Callable[..., Instance], tmp_path: Path) -> None:
     wall = Wall(tmp_path)
-    one = instance(before=wall.before, database={"replicate": ["menu"], "sync_interval_s": PULL_S})
+    one = instance(environment=wall.environment, database={"replicate": ["menu"], "sync_interval_s": PULL_S})
     now_s = time.time()
     jumps = {
         "back an hour": -HOUR_S,

@@ -11,6 +11,7 @@ from deora.gateway.http import (
     METHODS,
     Head,
     add_field,
+    check_line,
     check_request_id,
     check_target_length,
     check_version,
@@ -194,3 +195,23 @@ def test_who_takes_gzip(value: bytes, takes: bool) -> None:
     head = Head()
     head.add(b"Accept-Encoding", value)
     assert head.accepts_gzip is takes
+
+
+@pytest.mark.parametrize(
+    ("came", "is_first", "is_fine"),
+    [
+        (b"GET /a HTTP/1.1\r\nHost", True, True),
+        (b"\r\n\r\nGET /a HTTP/1.1\r\n", True, True),
+        (b"\rGET /a HTTP/1.1\r\n", True, False),
+        (b"\nGET /a HTTP/1.1\r\n", True, False),
+        (b"helloGET /a HTTP/1.1\r\n", False, True),
+        (b"GET  /a HTTP/1.1\r\n", True, False),
+        (b"GET /a  HTTP/1.1\r\n", False, False),
+    ],
+)
+def test_a_request_line_as_it_came(came: bytes, is_first: bool, is_fine: bool) -> None:
+    if is_fine:
+        check_line(came, b"GET", b"/a", "1.1", is_first=is_first)
+    else:
+        with pytest.raises(Problem, match="METHOD TARGET VERSION"):
+            check_line(came, b"GET", b"/a", "1.1", is_first=is_first)

@@ -323,6 +323,7 @@ def test_with_upstream_out_what_is_held_is_shown_with_its_age(bench: Bench) -> N
 def test_a_whole_collection_is_not_asked_for_upstream(bench: Bench) -> None:
     async def scenario(one: WorkerBench) -> None:
         synced = ("synced", "primary", "whole", "sqlite:1", "0")
+        one.store.call("replica", "primary", "whole", "sqlite:1")
         one.tell(one.store.handle(encode_call(next(one.ids), "adopt", "primary", 0, [("whole/a", DATA)])))
         one.store.call(*synced)
         assert (await refusal(one, "whole/b")).kind == "document-not-found"
@@ -362,7 +363,8 @@ def test_what_was_pulled_while_the_clock_was_ahead_is_believed_by_the_next_pull(
         one.store.clock.wall_now_us += year_us
         one.store.call("adopt", "primary", 0, [["whole/a", DATA]])
         one.store.clock.wall_now_us -= year_us
-        one.store.call("synced", "primary", "whole", "primary", "1")
+        one.store.call("replica", "primary", "whole", "sqlite:1")
+        one.store.call("synced", "primary", "whole", "sqlite:1", "1")
         assert "Age" not in (await ask(one, "whole/a")).headers
 
     bench(scenario)

@@ -52,6 +52,7 @@ def test_a_document(store: StoreFile) -> None:
         assert await reader.stored("a", "b") == Stored(answer.version, now_us, now_us, 1, 0, 0, b'{"n":1}', None)
         store.clock.advance(5)
         store.deliver()
+        store.call("replica", "primary", "a", "sqlite:1")
         store.call("synced", "primary", "a", "sqlite:1", "7")
         settled_us = store.clock.wall_us()
         expected = Stored(answer.version, now_us, now_us, 0, 0, settled_us, b'{"n":1}', settled_us)
