@@ -11,6 +11,7 @@ from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.observe import prometheus
 from deora.supervisor.control import Control
+from deora.supervisor.orders import Orders
 from deora.wire.answers import JSON
 from deora.wire.frames import unpack
 from tests.fakes.gauges import GaugesBench, upstream_figures
@@ -23,7 +24,8 @@ class Bench(GaugesBench):
     def __init__(self) -> None:
         super().__init__()
         self.is_ready = False
-        self.control = Control(self.gauges, self.metrics, self.clock.monotonic_s, lambda: self.is_ready)
+        orders = Orders(self.arbiter, self.dispatch)
+        self.control = Control(self.gauges, self.metrics, self.clock.monotonic_s, lambda: self.is_ready, orders)
 
     def ask(self, target: str, method: str = "GET", scope: Scope = Scope.ADMIN) -> tuple[int, Any]:
         """Status and JSON of what the supervisor answers itself."""

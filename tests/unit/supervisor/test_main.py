@@ -43,7 +43,7 @@ def broken_zygote(monkeypatch: pytest.MonkeyPatch) -> None:
     async def start() -> None:
         raise StartError("no zygote", hint="install it again")
 
-    monkeypatch.setattr("deora.supervisor.arbiter.Zygote.start", start)
+    monkeypatch.setattr("deora.supervisor.zygotes.Zygote.start", start)
 
 
 @pytest.mark.usefixtures("broken_zygote")
@@ -58,7 +58,7 @@ def test_a_fault_of_ours_at_the_start_is_not_hidden(tmp_path: Path, monkeypatch:
     async def start() -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("deora.supervisor.arbiter.Zygote.start", start)
+    monkeypatch.setattr("deora.supervisor.zygotes.Zygote.start", start)
     with pytest.raises(RuntimeError, match="broken"):
         run(options(tmp_path))
     assert is_free(tmp_path)
