@@ -187,7 +187,7 @@ class Dispatch:
         request = worker.held.pop(ident, None) if generation == worker.generation else None
         if request is not None:
             self._replies.finish(request, status, body)
-            if self._suspects:
+            if self._suspects.are_there:
                 self._let_go(worker, request)
 
     def on_commit(self, worker: Worker, frame: Frame) -> None:
@@ -198,7 +198,7 @@ class Dispatch:
             request.commit = body
             request.wait_s = wait_s
             self.commits.add(request)
-            if self._suspects:
+            if self._suspects.are_there:
                 self._let_go(worker, request)
 
     # -- workers come and go
@@ -242,7 +242,7 @@ class Dispatch:
         self._suspects.acquit(worker.slot)
         for request in held:
             self._to_worker(request)
-        if self._suspects:
+        if self._suspects.are_there:
             self._place()
         return len(held)
 
@@ -253,12 +253,12 @@ class Dispatch:
         if self._suspects.is_on_trial(worker.slot, request):
             self._suspects.acquit(worker.slot)
             self._place()
-        elif not worker.held and worker.slot in self._suspects.reserved:
+        elif worker.slot in self._suspects.reserved and not _load(worker):
             self._place()
 
     def _place(self) -> None:
         """Sends suspects to where they are alone, and what waits to the workers that are open to all."""
-        loads = {server.slot: len(self._workers[server.slot].held) for server in self._servers}
+        loads = {server.slot: _load(self._workers[server.slot]) for server in self._servers}
         for slot, suspect in self._suspects.plan(loads, self._now_s()):
             self._send(suspect, self._workers[slot])
         open_to_all = [server for server in self._servers if server.slot not in self._suspects.reserved]
@@ -302,9 +302,14 @@ class Dispatch:
                 if self._suspects.is_on_trial(worker.slot, request):
                     self._suspects.acquit(worker.slot)
                 self._refuse_late(request, "the worker has not answered")
-        if self._suspects:
+        if self._suspects.are_there:
             self._suspects.expire(now_s)
             self._place()
 
     def _refuse_late(self, request: Request, reason: str) -> None:
         self.commits.refuse_late(request, f"{reason} {self._patience.over}")
+
+
+def _load(worker: Worker) -> int:
+    """How many requests stand in the way of a trial: not those that were let go on after one, which may take long."""
+    return sum(not request.trials for request in worker.held.values())

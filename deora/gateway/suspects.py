@@ -50,9 +50,8 @@ class Suspects(Generic[S]):
         self.waiting: deque[S] = deque()
         self.reserved: frozenset[str] = frozenset()
         """the slots that get nothing but suspects"""
-
-    def __bool__(self) -> bool:
-        return bool(self.waiting or self._trials or self.reserved)
+        self.are_there = False
+        """whether any waits, is on trial, or has a worker kept for it, as `plan` last saw it"""
 
     def died(self, slot: str, held: list[S]) -> S | None:
         """The worker in a slot died and left these requests; the one that is guilty beyond doubt, if any is."""
@@ -89,7 +88,8 @@ class Suspects(Generic[S]):
         return bool(late)
 
     def plan(self, loads: Mapping[str, int], now_s: float) -> list[tuple[str, S]]:
-        """Which suspects go where now, and which slots are `reserved`. `loads` is what the workers that serve hold."""
+        """Which suspects go where now, and which slots are `reserved`. `loads` is what the workers that serve hold, but
+        for what was let go on."""
         trying = [slot for slot in self._trials if slot in loads]
         wanted = min(len(trying) + len(self.waiting), max(1, len(loads) - 1)) if self.waiting or trying else 0
         free = [slot for slot in loads if slot not in self._trials]
@@ -103,4 +103,5 @@ class Suspects(Generic[S]):
                 suspect = self.waiting.popleft()
                 self._trials[slot] = Trial(suspect, now_s)
                 started.append((slot, suspect))
+        self.are_there = bool(self.waiting or self._trials or self.reserved)
         return started

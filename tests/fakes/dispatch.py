@@ -72,6 +72,10 @@ class Bench:
         """The REQUESTs that a worker has got since the last time."""
         return self.links[slot].take(Kind.REQUEST)
 
+    def asked_has(self, slot: str, text: bytes) -> bool:
+        """Whether a worker holds a REQUEST with this in it."""
+        return any(frame[0] == Kind.REQUEST and text in frame[5] for frame in self.links[slot].frames)
+
     def answer(self, slot: str, frame: Frame, content: bytes = b"{}", generation: int | None = None) -> None:
         """A worker answers the request of a REQUEST frame."""
         worker = self.workers[slot]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,8 @@ from deora.gateway.access import Scope
 from deora.gateway.balancer import Failover, RoundRobin, Weighted
 from deora.gateway.dispatch import RUN_SHIFT
 from deora.gateway.incoming import Incoming
+from deora.gateway.requests import Patience
+from deora.wire.answers import answer
 from deora.wire.frames import (
     FLAG_CLOSE,
     FLAG_HEAD,
@@ -21,7 +24,7 @@ from deora.wire.frames import (
     unpack,
 )
 from deora.wire.keys import fingerprint, identity, request_of, scoped_key
-from tests.fakes.dispatch import RETRIES, TIMEOUT_S, Bench, only, waiting
+from tests.fakes.dispatch import RETRIES, SERVERS, TIMEOUT_S, Bench, only, waiting
 from tests.fakes.star import KeptConnection, Received, incoming, received
 
 
@@ -514,3 +517,168 @@ def test_failover_serves_from_one(bench: Bench) -> None:
     assert len(bench.asked("primary")) == 5
     bench.down("primary")
     assert len(bench.answer_all("secondary")) == 5
+
+
+# -- suspects
+
+
+def test_a_killer_among_a_hundred(bench: Bench) -> None:
+    """Whatever worker begins the killer dies, with all that it holds; the neighbours are answered, each once."""
+    bench.up("primary", "secondary")
+    killer = bench.accept(target="/v1/documents/a/killer", headers={"x-request-id": "r-7"})
+    innocents = [bench.accept(target=f"/v1/documents/a/{number}") for number in range(100)]
+    deaths = 0
+    while not received(killer):
+        [slot] = [slot for slot in bench.workers if bench.asked_has(slot, b"killer")] or [None]
+        if slot is not None:
+            deaths += 1
+            bench.down(slot)
+            bench.up(slot)
+        for slot in list(bench.workers):
+            if not bench.asked_has(slot, b"killer"):
+                for frame in bench.asked(slot):
+                    bench.answer(slot, frame)
+        bench.accept(target="/v1/documents/a/newcomer")
+    while sum(len(bench.answer_all(slot)) for slot in bench.workers):
+        pass
+    assert deaths == RETRIES + 1
+    assert [only(innocent).status for innocent in innocents] == [200] * 100
+    assert (only(killer).status, only(killer).json["requestId"]) == (502, "r-7")
+    assert bench.dispatch.open_requests() == 0
+
+
+def test_while_the_only_worker_tries_suspects_newcomers_wait(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    suspects = [bench.accept() for _ in range(4)]
+    bench.answer_all("secondary")
+    bench.down("primary")
+    newcomer = bench.accept()
+    [first] = bench.asked("secondary")
+    # The other one is back, and takes what is new.
+    bench.up("primary")
+    [frame] = bench.asked("primary")
+    bench.answer("primary", frame)
+    assert only(newcomer).status == 200
+    bench.answer("secondary", first)
+    bench.answer_all("secondary")
+    assert [only(suspect).status for suspect in suspects] == [200] * 4
+
+
+def test_a_suspect_that_becomes_a_commit_is_none_any_more(bench: Bench) -> None:
+    store = bench.store()
+    bench.up("primary")
+    requests = [bench.accept("PUT") for _ in range(2)]
+    bench.down("primary")
+    bench.up("primary")
+    for _ in requests:
+        [frame] = bench.asked("primary")
+        bench.commit("primary", frame)
+    for frame in store.take(Kind.COMMIT):
+        bench.result(frame)
+    assert [only(request).status for request in requests] == [200] * 2
+    assert len([bench.accept() for _ in range(3)]) == len(bench.asked("primary"))
+
+
+def test_a_suspect_that_takes_long_holds_up_nobody_for_ever(bench: Bench) -> None:
+    bench.up("primary")
+    slow, other = bench.accept(), bench.accept()
+    bench.down("primary")
+    bench.up("primary")
+    [frame] = bench.asked("primary")
+    bench.pass_time(Patience(0, 0).trial_s + 1)
+    assert len(bench.answer_all("primary")) == 1
+    assert only(other).status == 200
+    bench.answer("primary", frame)
+    assert only(slow).status == 200
+
+
+def test_a_suspect_that_nobody_takes_is_late_like_any(bench: Bench) -> None:
+    bench.up("primary")
+    requests = [bench.accept() for _ in range(2)]
+    bench.down("primary")
+    bench.pass_time(TIMEOUT_S + 1)
+    assert [only(request).status for request in requests] == [503] * 2
+    assert bench.dispatch.open_requests() == 0
+
+
+# -- drained and replaced
+
+
+def test_who_does_not_serve_gets_nothing_new_and_keeps_what_it_has(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    before = [bench.accept() for _ in range(2)]
+    kept = bench.asked("primary")
+    bench.answer_all("secondary")
+    bench.dispatch.serve([SERVERS["secondary"]])
+    for _ in range(4):
+        bench.accept()
+    assert not bench.asked("primary")
+    assert len(bench.answer_all("secondary")) == 4
+    for frame in kept:
+        bench.answer("primary", frame)
+    assert [only(request).status for request in before] == [200] * 2
+    bench.dispatch.serve([])
+    assert not bench.dispatch.has_workers
+    late = bench.accept()
+    bench.dispatch.serve([SERVERS["primary"]])
+    bench.answer_all("primary")
+    assert only(late).status == 200
+
+
+def test_what_is_taken_back_is_answered_by_another_and_only_once(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    requests = [bench.accept() for _ in range(2)]
+    bench.answer_all("secondary")
+    [frame] = bench.asked("primary")
+    bench.dispatch.serve([SERVERS["secondary"]])
+    assert bench.dispatch.take_back(bench.workers["primary"]) == 1
+    assert len(bench.answer_all("secondary")) == 1
+    bench.answer("primary", frame)
+    assert [only(request).status for request in requests] == [200] * 2
+    assert bench.dispatch.inflight("primary") == 0
+
+
+def test_who_is_replaced_finishes_and_its_death_costs_nothing(bench: Bench) -> None:
+    bench.up("primary")
+    requests = [bench.accept() for _ in range(2)]
+    former = bench.workers["primary"]
+    first, _ = bench.asked("primary")
+    bench.up("primary")
+    assert bench.dispatch.inflight("primary") == 2
+    sent = answer(200, b"{}", server=b"primary", request_id=b"r")
+    bench.dispatch.on_answer(former, (Kind.ANSWER, 0, 200, former.generation, first[4], sent))
+    assert not bench.asked("primary")
+    bench.dispatch.worker_lost(former, [SERVERS["primary"]])
+    assert len(bench.answer_all("primary")) == 1
+    assert [only(request).status for request in requests] == [200] * 2
+
+
+# -- what takes its time
+
+
+def test_an_order_is_answered_once_it_is_in_force(bench: Bench) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        refused: asyncio.Future[Any] = loop.create_future()
+        failed: asyncio.Future[Any] = loop.create_future()
+        never: asyncio.Future[Any] = loop.create_future()
+        asked = []
+        for future in (done, refused, failed, never):
+            bench.local = lambda _, future=future: future
+            asked.append(bench.accept("POST", "/admin/failover"))
+        assert bench.dispatch.open_requests() == 4
+        done.set_result((200, b"application/json", b"{}"))
+        refused.set_exception(Problem("conflict", "no"))
+        failed.set_exception(RuntimeError("a fault of ours"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [only(request).status for request in asked[:3]] == [200, 409, 500]
+        bench.dispatch.stop()
+        bench.dispatch.give_up()
+        assert (only(asked[3]).status, only(asked[3]).closes) == (503, True)
+        never.set_result((200, b"application/json", b"{}"))
+        await asyncio.sleep(0)
+        assert bench.dispatch.open_requests() == 0
+
+    asyncio.run(main())

@@ -63,7 +63,7 @@ class World:
                 self.answered.append(request)
                 if found.is_on_trial(slot, request):
                     found.acquit(slot)
-        assert not found
+        assert not found.are_there
         assert not any(held.values())
 
 
@@ -155,14 +155,14 @@ def test_the_only_worker_tries_suspects_first() -> None:
         found.acquit(slot)
     assert found.plan({"a": 0}, 0.0) == []
     assert not found.reserved
-    assert not found
+    assert not found.are_there
 
 
 def test_while_nobody_serves_suspects_wait() -> None:
     found = suspects()
     found.waiting.append(Asked("a"))
     assert found.plan({}, 0.0) == []
-    assert found
+    assert found.are_there
     assert not found.reserved
 
 
