@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from deora.cli import config, lifecycle, observe, project, queue, token, upstream
+from deora.cli import config, lifecycle, observe, project, queue, token, upstream, worker
 from deora.cli.terminal import report
 from deora.errors import DeoraError, NotRunningError
 
@@ -70,6 +70,9 @@ for _command in (
     observe.status,
     observe.health,
     queue.queue,
+    worker.failover,
+    worker.recover,
+    worker.worker,
     upstream.upstream,
     token.token,
     config.config,

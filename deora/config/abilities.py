@@ -9,9 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 IDLE: Final = (
-    "servers.max_memory",
-    "servers.drain_timeout_s",
-    "loadbalancer.health_check",
     "security.limits.streams",
     "operations",
 )

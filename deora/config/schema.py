@@ -109,7 +109,10 @@ class Servers(Section):
     )
     request_timeout_s: float = number("A request is answered within this.", default=30, minimum=0.1, maximum=3600)
     drain_timeout_s: float = number(
-        "A worker that is to end has this long to finish its requests.", default=10, minimum=0, maximum=600
+        "A worker that is drained or replaced has this long to finish its requests; then they go to others.",
+        default=10,
+        minimum=0,
+        maximum=600,
     )
     primary: Role = nested(Role, "The first role.", default=Role(id="A", workers=1, weight=70, priority=1))
     secondary: Role = nested(Role, "The second role.", default=Role(id="B", workers=1, weight=30, priority=2))
@@ -119,12 +122,19 @@ class Servers(Section):
 class HealthCheck(Section):
     """How the workers' health is judged."""
 
-    interval_s: float = number("The time between two checks of a worker.", default=5, minimum=0.1, maximum=3600)
-    rise: int = integer("Good checks in a row until a worker counts as up.", default=2, minimum=1, maximum=100)
-    fall: int = integer("Bad checks in a row until a worker counts as down.", default=3, minimum=1, maximum=100)
+    interval_s: float = number("The time between two heartbeats of a worker.", default=5, minimum=0.1, maximum=3600)
+    rise: int = integer(
+        "Heartbeats in a row that are heard until a worker that was out serves again.",
+        default=2,
+        minimum=1,
+        maximum=100,
+    )
+    fall: int = integer(
+        "Heartbeats in a row that are not heard until a worker is out.", default=3, minimum=1, maximum=100
+    )
     hang_timeout_s: float = number(
-        "A worker that leaves a request or a ping unanswered for this long is taken out and killed; "
-        "its requests go to another.",
+        "A worker that owes an answer and sends nothing for this long, no answer to a ping either, is taken out and "
+        "killed; its requests go to another.",
         default=2,
         minimum=0.1,
         maximum=600,
@@ -140,7 +150,10 @@ class LoadBalancer(Section):
     )
     sticky: str = choice("What ties a client to a worker.", ("none", "ip_hash", "cookie"), default="none")
     max_retries: int = integer(
-        "A request that was alone in this many deaths of a worker ends as a 502.", default=2, minimum=0, maximum=10
+        "Once a worker has died with a request, it is tried alone; after this many more deaths it ends as a 502.",
+        default=2,
+        minimum=0,
+        maximum=10,
     )
     health_check: HealthCheck = nested(HealthCheck, "The checks of the workers.", default=HealthCheck())
 

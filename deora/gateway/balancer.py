@@ -27,8 +27,8 @@ class Balancer(Protocol):
     def update(self, servers: list[Server]) -> None:
         """These servers are up now."""
 
-    def pick(self, avoid: str | None = None) -> str | None:
-        """The slot of the next request, not `avoid` where another is up; None where none is up."""
+    def pick(self) -> str | None:
+        """The slot of the next request; None where none is up."""
 
     def stay(self, slot: str) -> None:
         """Says that a request has gone to `slot` without a pick, which the next picks make up for."""
@@ -54,20 +54,16 @@ class Weighted:
         self._position = 0
         self._ahead = dict.fromkeys(self._pattern, 0)
 
-    def pick(self, avoid: str | None = None) -> str | None:
+    def pick(self) -> str | None:
         """See `Balancer.pick`."""
         pattern = self._pattern
         if not pattern:
             return None
-        if avoid is not None and len(self._ahead) == 1:
-            return pattern[0]
         while True:
             slot = pattern[self._position]
             self._position += 1
             if self._position == len(pattern):
                 self._position = 0
-            if slot == avoid:
-                continue
             if not self._ahead[slot]:
                 return slot
             self._ahead[slot] -= 1
@@ -97,11 +93,8 @@ class Failover:
         """See `Balancer.update`."""
         self._order = [server.slot for server in sorted(servers, key=lambda server: (server.priority, server.slot))]
 
-    def pick(self, avoid: str | None = None) -> str | None:
+    def pick(self) -> str | None:
         """See `Balancer.pick`."""
-        for slot in self._order:
-            if slot != avoid:
-                return slot
         return self._order[0] if self._order else None
 
     def stay(self, slot: str) -> None:
@@ -126,12 +119,11 @@ class LeastConn(Weighted):
         super().update(servers)
         self._servers = [server for server in servers if server.weight > 0] or list(servers)
 
-    def pick(self, avoid: str | None = None) -> str | None:
+    def pick(self) -> str | None:
         """See `Balancer.pick`."""
-        candidates = [server for server in self._servers if server.slot != avoid] or self._servers
-        if not candidates:
+        if not self._servers:
             return None
-        loads = {server.slot: self.load(server.slot) / max(server.weight, 1) for server in candidates}
+        loads = {server.slot: self.load(server.slot) / max(server.weight, 1) for server in self._servers}
         least = min(loads.values())
         while True:
             slot = super().pick()

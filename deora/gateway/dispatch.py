@@ -1,63 +1,52 @@
 """One request from its pick to its answer, through whatever dies on the way.
 
-    AT_WORKER --ANSWER--------------------------------------------> answered
-        |  \\--COMMIT--> AT_STORE --RESULT--> answered, or AWAITING (`Prefer: wait`) --replicated or late--> answered
-        |                   ^  |
-        |  worker lost      |  | store lost: sent again to the next store, marked RESENT
-        v                   |  v
-    WAITING (no worker up) -+  WAITING_FOR_STORE
+    AT_WORKER --ANSWER--> answered
+      |  ^  \\--COMMIT--> at the store, see `gateway.commits`
+      |  |
+      |  +-- worker drained, and out of time: to another one
+      +----- worker lost: a suspect, see `gateway.suspects`
 
-A store that lacks a document by which it must judge a write says so (UNHELD): the request waits until the replayer has
-read it through, and goes to the store once more.
-
-A request is kept, with the bytes that came, until it is answered. Once its writes have gone to a store it is never
-given to a worker again: the next store judges the same writes by the same key.
+A request is kept, with the bytes that came, until it is answered; while no worker may take it, it waits. Once its
+writes have gone to a store it is never given to a worker again: the next store judges the same writes by the same key.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Final
-
-import orjson
+from typing import Final
 
 from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
+from deora.gateway.commits import Commits
 from deora.gateway.incoming import Incoming
-from deora.gateway.requests import (
-    SUPERVISOR,
-    UNHELD_HINT,
-    Patience,
-    Request,
-    Worker,
-    hold,
-    location,
-    too_late,
-    worker_lost,
-)
+from deora.gateway.replies import Replies
+from deora.gateway.requests import Patience, Request, Worker, worker_lost
 from deora.gateway.runs import Runs
 from deora.gateway.sticky import Sticky
+from deora.gateway.suspects import Suspects
 from deora.observe.metrics import Metrics
-from deora.wire.answers import JSON, answer, problem_answer
-from deora.wire.frames import UNHELD, Frame, Kind, encode, pack, unpack
-from deora.wire.link import Link
+from deora.wire.frames import Frame, Kind, encode
 
 _log = logging.getLogger("deora.gateway")
 
 RUN_SHIFT: Final = 32
 
 
-Local = Callable[[Incoming], tuple[int, bytes, bytes] | bytes | None]
-"""Answers what the supervisor answers itself: (status, content type, content); or the body of a COMMIT that changes the
-queue; or None where a worker is to take the request."""
+Said = tuple[int, bytes, bytes]
+"""What the supervisor says itself: status, content type, content."""
+
+Local = Callable[[Incoming], "Said | asyncio.Future[Said] | bytes | None"]
+"""Answers what the supervisor answers itself, at once or once something has been done; or gives the body of a COMMIT
+that changes the queue; or None where a worker is to take the request. A Problem refuses it."""
 
 
 class Dispatch:
-    """The table of requests. Implements `gateway.incoming.Front`."""
+    """The table of requests. Implements `gateway.incoming.Front`. `commits` has those that are at the store."""
 
     def __init__(
         self,
@@ -70,49 +59,47 @@ class Dispatch:
     ) -> None:
         self._runs = Runs(balancer, sticky)
         self._patience = patience
-        self._metrics = metrics
         self._now_s = now_s
         self._local = local
-        self._workers = self._runs.workers
-        self._store: Link | None = None
         # Run and count together name a request for ever: a later supervisor must not reuse what a store remembers.
         self.run = int.from_bytes(os.urandom(4), "big") & 0x7FFF_FFFF
         self._ids = count(1)
         self._stopping = False
-        self._at_store: dict[int, Request] = {}
-        self._unheld: dict[int, Request] = {}
-        self.read_through: Callable[[int, list[str]], None] = lambda ident, _: self.on_read_through(ident, None)
+        self._replies = Replies(metrics, now_s, self._runs)
+        self.commits = Commits(self._replies, now_s, self._next_ident)
+        self._workers = self._runs.workers
+        self._leaving: list[Worker] = []
+        self._servers: list[Server] = []
+        self._open: list[Server] = []
+        self._suspects: Suspects[Request] = Suspects(patience.max_retries, patience.trial_s)
         self._waiting: deque[Request] = deque()
-        self._awaiting: dict[int, list[Request]] = {}
+        self._later: dict[asyncio.Future[Said], Request] = {}
 
     # -- figures
 
     def inflight(self, slot: str) -> int:
-        """Requests that a worker holds."""
-        worker = self._workers.get(slot)
-        return len(worker.held) if worker is not None else 0
+        """Requests that the workers of a slot hold, those that leave it included."""
+        workers = [worker for worker in (*self._workers.values(), *self._leaving) if worker.slot == slot]
+        return sum(len(worker.held) for worker in workers)
 
     def open_requests(self) -> int:
         """All requests that have no answer yet."""
-        lists = (worker.held for worker in self._workers.values())
-        kept = (*lists, *self._awaiting.values(), self._at_store, self._unheld, self._waiting)
-        return sum(len(requests) for requests in kept)
+        held = sum(len(worker.held) for worker in (*self._workers.values(), *self._leaving))
+        return held + len(self._waiting) + len(self._suspects.waiting) + len(self.commits) + len(self._later)
 
     @property
     def has_workers(self) -> bool:
-        """Whether any worker is up."""
-        return bool(self._workers)
-
-    @property
-    def has_store(self) -> bool:
-        """Whether a store is up."""
-        return self._store is not None
+        """Whether any worker takes requests."""
+        return bool(self._servers)
 
     # -- requests in
 
     def next_request_id(self) -> bytes:
         """An X-Request-Id."""
         return b"%x-%x" % (self.run, next(self._ids))
+
+    def _next_ident(self) -> int:
+        return self.run << RUN_SHIFT | next(self._ids)
 
     def accept(self, incoming: Incoming) -> None:
         """See `gateway.incoming.Front`."""
@@ -124,33 +111,56 @@ class Dispatch:
             request_id = incoming.fields[b"x-request-id"] = b"%x-%x" % (self.run, number)
         request = Request(ident, incoming, request_id, self._now_s())
         if incoming.problem is not None:
-            self._refuse(request, incoming.problem)
+            self._replies.refuse(request, incoming.problem)
             return
         try:
             local = self._local(incoming)
-        except Problem as problem:
-            self._refuse(request, problem)
-            return
-        except Exception:
+        except Exception as error:
             # This may have been called for a worker's frame: its link must not end for a fault that is not its own.
-            _log.exception("a request failed", extra={"requestId": request_id.decode()})
-            self._refuse(request, Problem.internal(request_id.decode()))
+            self._refuse_for(request, error)
             return
         if local is None:
             self._to_worker(request)
         elif isinstance(local, bytes):
             request.commit = local
-            self._to_store(request)
+            self.commits.add(request)
+        elif isinstance(local, tuple):
+            self._say(request, local)
         else:
-            status, content_type, content = local
-            self._reply(request, status, content, b"Cache-Control: no-store\r\n", content_type)
+            self._later[local] = request
+            local.add_done_callback(self._said)
 
-    def _to_worker(self, request: Request, avoid: str | None = None) -> None:
-        incoming = request.incoming
-        worker = self._runs.pick(avoid, incoming.client)
+    def _said(self, future: asyncio.Future[Said]) -> None:
+        """What was to be done for a request of an operator's has been done, or has failed."""
+        request = self._later.pop(future, None)
+        if request is None or future.cancelled():
+            return
+        error = future.exception()
+        if error is not None:
+            self._refuse_for(request, error)
+        else:
+            self._say(request, future.result())
+
+    def _say(self, request: Request, said: Said) -> None:
+        status, content_type, content = said
+        self._replies.reply(request, status, content, b"Cache-Control: no-store\r\n", content_type)
+
+    def _refuse_for(self, request: Request, error: BaseException) -> None:
+        if not isinstance(error, Problem):
+            request_id = request.request_id.decode()
+            _log.error("a request failed", exc_info=error, extra={"requestId": request_id})
+            error = Problem.internal(request_id)
+        self._replies.refuse(request, error)
+
+    def _to_worker(self, request: Request) -> None:
+        worker = self._runs.pick(request.incoming.client)
         if worker is None:
             self._waiting.append(request)
-            return
+        else:
+            self._send(request, worker)
+
+    def _send(self, request: Request, worker: Worker) -> None:
+        incoming = request.incoming
         request.server = worker.role
         request.slot = worker.slot
         head = b"%b %b" % (incoming.method, incoming.target)
@@ -168,14 +178,7 @@ class Dispatch:
         )
         worker.held[request.id] = request
 
-    def _to_store(self, request: Request, *, resent: bool = False) -> None:
-        assert request.commit is not None
-        self._at_store[request.id] = request
-        if self._store is not None:
-            flags = request.commit_flags(resent=resent)
-            self._store.send(encode(Kind.COMMIT, request.id, request.commit, flags=flags, aux=request.wait_s))
-
-    # -- frames from workers and store
+    # -- frames from workers
 
     def on_answer(self, worker: Worker, frame: Frame) -> None:
         """A worker's ANSWER: the HTTP answer as it goes to the client."""
@@ -183,7 +186,9 @@ class Dispatch:
         # What comes from an earlier life of the slot must not take the request from the present one.
         request = worker.held.pop(ident, None) if generation == worker.generation else None
         if request is not None:
-            self._finish(request, status, body)
+            self._replies.finish(request, status, body)
+            if self._suspects.are_there:
+                self._let_go(worker, request)
 
     def on_commit(self, worker: Worker, frame: Frame) -> None:
         """A worker's COMMIT: the request now belongs to the store."""
@@ -192,202 +197,119 @@ class Dispatch:
         if request is not None:
             request.commit = body
             request.wait_s = wait_s
-            self._to_store(request)
+            self.commits.add(request)
+            if self._suspects.are_there:
+                self._let_go(worker, request)
 
-    def on_result(self, frame: Frame) -> None:
-        """The store's RESULT: what became of a COMMIT."""
-        _, _, status, _, ident, body = frame
-        request = self._at_store.pop(ident, None)
-        if request is None:
-            return
-        if status == UNHELD:
-            self._unheld[ident] = request
-            self.read_through(ident, unpack(body))
-            return
-        if status >= 400:
-            self._refuse(request, Problem.from_wire(unpack(body)))
-            return
-        parts: Any = unpack(body)
-        if isinstance(parts, dict):
-            self._reply(request, status, orjson.dumps(parts))
-        elif request.wait_s:
-            if not request.result:
-                request.deadline_s = self._now_s() + request.wait_s
-                request.result = parts
-            self._awaiting.setdefault(parts[1], []).append(request)
-        else:
-            self._reply_write(request, parts, b"pending")
-
-    def on_read_through(self, ident: int, problem: Problem | None) -> None:
-        """The store has been given what it lacked to judge a request, or that cannot be read now."""
-        request = self._unheld.pop(ident, None)
-        if request is None:
-            return
-        if problem is None:
-            request.is_read_through = True
-            self._to_store(request)
-        else:
-            refusal = Problem.out_of_reach(problem.detail, problem.retry_after_s or 1, hint=UNHELD_HINT)
-            self._refuse(request, refusal)
-
-    def on_replicated(self, commits: list[tuple[int, bool]]) -> None:
-        """The primary upstream has these commits (True), or has refused them (False)."""
-        for commit, applied in commits:
-            for request in self._awaiting.pop(commit, []):
-                self._end_wait(request, applied=applied)
-
-    def _end_wait(self, request: Request, *, applied: bool) -> None:
-        if not applied:
-            request.result[0] = 202
-        self._reply_write(request, request.result, b"done" if applied else b"pending")
-
-    # -- children come and go
+    # -- workers come and go
 
     def worker_up(self, worker: Worker, servers: list[Server]) -> None:
-        """A worker said HELLO; `servers` are all that are up now."""
+        """A worker said HELLO; one that was in its slot finishes what it holds. `servers`: as `serve` has them."""
+        former = self._workers.get(worker.slot)
+        if former is not None:
+            self._suspects.acquit(worker.slot)
+            self._leaving.append(former)
         self._workers[worker.slot] = worker
-        self._runs.update(servers)
-        waiting, self._waiting = self._waiting, deque()
-        for request in waiting:
+        self.serve(servers)
+
+    def worker_lost(self, worker: Worker, servers: list[Server]) -> None:
+        """A worker ended: what it held goes to others, or is given up where it has ended too many alone."""
+        held, worker.held = list(worker.held.values()), {}
+        guilty = None
+        if self._workers.get(worker.slot) is worker:
+            del self._workers[worker.slot]
+            guilty = self._suspects.died(worker.slot, held)
+        elif worker in self._leaving:
+            self._leaving.remove(worker)
+            self._suspects.waiting.extend(held)
+        self.serve(servers)
+        if guilty is not None:
+            _log.error(
+                "a request has ended %d workers, and is given up", guilty.deaths + 1, extra=guilty.named_in_logs()
+            )
+            self._replies.refuse(guilty, worker_lost(guilty))
+
+    def serve(self, servers: list[Server]) -> None:
+        """From now on these workers take requests, and no others. What others hold stays with them."""
+        self._servers = servers
+        self._open = []
+        self._runs.update([])
+        self._place()
+
+    def take_back(self, worker: Worker) -> int:
+        """Gives what a worker still holds to others, and says how much that was. What it answers now is ignored."""
+        held, worker.held = list(worker.held.values()), {}
+        self._suspects.acquit(worker.slot)
+        for request in held:
             self._to_worker(request)
+        if self._suspects.are_there:
+            self._place()
+        return len(held)
 
-    def worker_lost(self, slot: str, servers: list[Server]) -> None:
-        """A worker ended: what it held goes to others, or is given up where it has ended too many."""
-        worker = self._workers.pop(slot, None)
-        self._runs.update(servers)
-        if worker is None:
-            return
-        for request in worker.held.values():
-            request.deaths += 1
-            if request.deaths > self._patience.max_retries:
-                self._refuse(request, worker_lost(request))
-            else:
-                self._to_worker(request, avoid=slot)
+    # -- suspects
 
-    def store_up(self, link: Link) -> None:
-        """A store said HELLO: what the last one may not have committed is sent to it, and it judges by the keys."""
-        self._store = link
-        again = list(self._at_store.values())
-        awaiting, self._awaiting = self._awaiting, {}
-        for commit, requests in awaiting.items():
-            for request in requests:
-                # Its answer is here; the new store does not know who waits for upstream, and says what it knows of it.
-                request.commit = pack(["await", commit])
-                again.append(request)
-        for request in again:
-            self._to_store(request, resent=True)
+    def _let_go(self, worker: Worker, request: Request) -> None:
+        """A worker has given back a request, while there are suspects."""
+        if self._suspects.is_on_trial(worker.slot, request):
+            self._suspects.acquit(worker.slot)
+            self._place()
+        elif worker.slot in self._suspects.reserved and not _load(worker):
+            self._place()
 
-    def store_lost(self) -> None:
-        """The store ended. Its commits wait for the next one."""
-        self._store = None
+    def _place(self) -> None:
+        """Sends suspects to where they are alone, and what waits to the workers that are open to all."""
+        loads = {server.slot: _load(self._workers[server.slot]) for server in self._servers}
+        for slot, suspect in self._suspects.plan(loads, self._now_s()):
+            self._send(suspect, self._workers[slot])
+        open_to_all = [server for server in self._servers if server.slot not in self._suspects.reserved]
+        if open_to_all != self._open:
+            self._open = open_to_all
+            self._runs.update(open_to_all)
+        if self._waiting and open_to_all:
+            waiting, self._waiting = self._waiting, deque()
+            for request in waiting:
+                self._to_worker(request)
 
-    def end_waits(self) -> None:
-        """Answers those who wait for upstream with what is known: their writes are durable, and pending."""
-        awaiting, self._awaiting = self._awaiting, {}
-        for requests in awaiting.values():
-            for request in requests:
-                self._end_wait(request, applied=False)
+    # -- ends
 
     def stop(self) -> None:
         """From now on each answer is the last of its connection, and says so."""
         self._stopping = True
-        awaiting = (request for requests in self._awaiting.values() for request in requests)
-        for request in (*awaiting, *self._at_store.values(), *self._unheld.values(), *self._waiting):
+        for request in (*self._waiting, *self._suspects.waiting, *self._later.values()):
             request.incoming.close = True
-        self.end_waits()
+        self.commits.stop()
 
     def give_up(self) -> None:
         """Refuses what has no answer yet: the instance ends."""
-        self._patience = Patience(0.0, self._patience.max_retries, "before this instance ended")
+        self._patience = Patience(0.0, self._patience.max_retries, ended="before this instance ended")
         self.sweep()
-
-    # -- time
+        later, self._later = self._later, {}
+        for request in later.values():
+            self._replies.refuse(request, Problem("unavailable", "the instance ends", hint="start it again first"))
 
     def sweep(self) -> None:
         """Answers what has waited long enough. Called a few times a second."""
         now_s = self._now_s()
         oldest_s = now_s - self._patience.request_timeout_s
-        for commit, requests in list(self._awaiting.items()):
-            late = [request for request in requests if request.deadline_s <= now_s]
-            for request in late:
-                requests.remove(request)
-                self._end_wait(request, applied=False)
-            if not requests:
-                del self._awaiting[commit]
-        late_here = [request for request in self._waiting if request.started_s < oldest_s]
-        for request in late_here:
-            self._waiting.remove(request)
-            self._refuse_late(request, "no worker is up")
-        for request in list(self._at_store.values()):
-            if request.result and request.deadline_s <= now_s:
-                del self._at_store[request.id]
-                self._end_wait(request, applied=False)
-            elif not request.result and request.started_s < oldest_s:
-                del self._at_store[request.id]
-                self._refuse_late(request, "the store has not confirmed the write")
-        for request in [request for request in self._unheld.values() if request.started_s < oldest_s]:
-            del self._unheld[request.id]
-            self._refuse_late(request, "upstream has not shown the document that the write needs")
-        for worker in self._workers.values():
+        self.commits.sweep(now_s, self._patience)
+        for queue in (self._waiting, self._suspects.waiting):
+            for request in [request for request in queue if request.started_s < oldest_s]:
+                queue.remove(request)
+                self._refuse_late(request, "no worker is up")
+        for worker in (*self._workers.values(), *self._leaving):
             for request in [request for request in worker.held.values() if request.started_s < oldest_s]:
                 del worker.held[request.id]
+                if self._suspects.is_on_trial(worker.slot, request):
+                    self._suspects.acquit(worker.slot)
                 self._refuse_late(request, "the worker has not answered")
+        if self._suspects.are_there:
+            self._suspects.expire(now_s)
+            self._place()
 
     def _refuse_late(self, request: Request, reason: str) -> None:
-        held = hold(request)
-        if held is not None and self._store is not None:
-            # Behind its COMMIT. Where no store is up, or this one ends before it reads this, it leaves the answer.
-            self._store.send(encode(Kind.COMMIT, self.run << RUN_SHIFT | next(self._ids), held))
-        request.server = SUPERVISOR
-        self._refuse(request, too_late(request, f"{reason} {self._patience.over}"))
+        self.commits.refuse_late(request, f"{reason} {self._patience.over}")
 
-    # -- answers out
 
-    def _reply_write(self, request: Request, parts: list[Any], replication: bytes) -> None:
-        status, _, version, path, body = parts
-        headers = b""
-        if version is not None:
-            headers = b'ETag: "%b"\r\n' % version.encode()
-            if status == 201:
-                headers += b"Location: %b\r\n" % location(request.incoming, path)
-        self._reply(request, status, b'%b,"replication":"%b"}' % (body, replication), headers)
-
-    def _reply(
-        self, request: Request, status: int, content: bytes, headers: bytes = b"", content_type: bytes = JSON
-    ) -> None:
-        incoming = request.incoming
-        self._finish(
-            request,
-            status,
-            answer(
-                status,
-                content,
-                server=request.server,
-                request_id=request.request_id,
-                content_type=content_type,
-                headers=headers,
-                close=incoming.close,
-                head=incoming.head,
-            ),
-        )
-
-    def _refuse(self, request: Request, problem: Problem) -> None:
-        incoming = request.incoming
-        self._finish(
-            request,
-            problem.status,
-            problem_answer(
-                problem,
-                server=request.server,
-                request_id=request.request_id,
-                close=incoming.close,
-                head=incoming.head,
-            ),
-        )
-
-    def _finish(self, request: Request, status: int, answer_bytes: bytes) -> None:
-        self._metrics.answered(request.slot, status, self._now_s() - request.started_s)
-        incoming = request.incoming
-        if incoming.client is not None and request.slot in self._workers:
-            incoming.lines += self._runs.lines(incoming.client, request.slot)
-        incoming.connection.send(answer_bytes, close=incoming.close)
+def _load(worker: Worker) -> int:
+    """How many requests stand in the way of a trial: not those that were let go on after one, which may take long."""
+    return sum(not request.trials for request in worker.held.values())

@@ -35,7 +35,8 @@ class Worker:
 class Request:
     """A request on its way. `commit` is the body of its COMMIT once its worker has answered with one.
 
-    `is_read_through`: the store has what it needs to judge it."""
+    `is_read_through`: the store has what it needs to judge it. `deaths` and `trials`: see `gateway.suspects`.
+    """
 
     id: int
     incoming: Incoming
@@ -44,6 +45,7 @@ class Request:
     server: bytes = SUPERVISOR
     slot: str = "supervisor"
     deaths: int = 0
+    trials: int = 0
     commit: bytes | None = None
     is_read_through: bool = False
     wait_s: int = 0
@@ -54,13 +56,19 @@ class Request:
         """The flags of its COMMIT."""
         return (FLAG_RESENT if resent else 0) | (FLAG_READ_THROUGH if self.is_read_through else 0)
 
+    def named_in_logs(self) -> dict[str, str]:
+        """What tells this request from others in a log line."""
+        return {"requestId": self.request_id.decode(), "target": target(self)}
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a request may take in all, and how many workers it may end. `ended` is said where it is over."""
+    """How long a request may take in all, how many workers it may end alone, and how long it is tried alone first.
+    `ended` is said where it is over."""
 
     request_timeout_s: float
     max_retries: int
+    trial_s: float = 3.0
     ended: str = ""
 
     @property
@@ -76,13 +84,17 @@ def location(incoming: Incoming, path: str) -> bytes:
     return b"/v1/documents/" + quote(path).encode()
 
 
+def target(request: Request) -> str:
+    """Method and target, as people read them."""
+    return f"{request.incoming.method.decode()} {request.incoming.target.decode('latin-1')}"
+
+
 def worker_lost(request: Request) -> Problem:
-    """The refusal of a request that has ended too many workers."""
-    target = f"{request.incoming.method.decode()} {request.incoming.target.decode('latin-1')}"
+    """The refusal of a request that has ended too many workers while it was the only one that they held."""
     return Problem(
         "worker-lost",
-        f"{request.deaths} workers ended while they held the request {target}",
-        hint="one of the requests that they held ended them, perhaps this one: see the log first",
+        f"{target(request)} was tried alone, and its worker ended {request.deaths} times",
+        hint="it took no effect; do not repeat it as it is, and report it: the log tells how the workers ended",
         fields={"requestId": request.request_id.decode()},
     )
 

@@ -17,7 +17,7 @@ RUN_AT_MOST: Final = 16
 
 
 class Runs:
-    """The workers that are up, and which of them takes the next request."""
+    """The workers by their slots, and which of those that are open takes the next request."""
 
     def __init__(self, balancer: Balancer, sticky: Sticky | None = None) -> None:
         self._balancer = balancer
@@ -29,26 +29,26 @@ class Runs:
             balancer.load = lambda slot: len(self.workers[slot].held)
 
     def update(self, servers: list[Server]) -> None:
-        """These servers are up now; `workers` has them."""
+        """These are open now; `workers` has them, and those that take nothing new."""
         self._last = None
         self._balancer.update(servers)
         if self._sticky is not None:
             self._sticky.update(servers)
 
-    def pick(self, avoid: str | None, client: bytes | None = None) -> Worker | None:
-        """The worker for the next request, not `avoid` where another is up; None where none is up.
+    def pick(self, client: bytes | None = None) -> Worker | None:
+        """The worker for the next request; None where none is open.
 
         `client` tells one client from another where they are to stick to their workers.
         """
         if self._sticky is not None and client is not None:
-            slot = self._sticky.pick(client, avoid) or self._balancer.pick(avoid)
+            slot = self._sticky.pick(client) or self._balancer.pick()
             return self.workers[slot] if slot is not None else None
         last = self._last
-        if last is not None and self._length < RUN_AT_MOST and avoid is None and last.link.has_unsent:
+        if last is not None and self._length < RUN_AT_MOST and last.link.has_unsent:
             self._length += 1
             self._balancer.stay(last.slot)
             return last
-        slot = self._balancer.pick(avoid)
+        slot = self._balancer.pick()
         self._length = 1
         self._last = worker = self.workers[slot] if slot is not None else None
         if not self._balancer.in_runs:
@@ -57,4 +57,4 @@ class Runs:
 
     def lines(self, client: bytes, slot: str) -> bytes:
         """Header lines for the answer of `slot` to this client."""
-        return self._sticky.lines(client, slot) if self._sticky is not None else b""
+        return self._sticky.lines(client, slot) if self._sticky is not None and slot in self.workers else b""

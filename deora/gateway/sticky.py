@@ -20,8 +20,8 @@ class Sticky(Protocol):
     def update(self, servers: list[Server]) -> None:
         """These servers are up now."""
 
-    def pick(self, key: bytes, avoid: str | None) -> str | None:
-        """The slot for this client, not `avoid`; None where any will do."""
+    def pick(self, key: bytes) -> str | None:
+        """The slot for this client; None where any will do."""
 
     def lines(self, key: bytes, slot: str) -> bytes:
         """Header lines that tell a client of this key that `slot` has served it."""
@@ -38,12 +38,11 @@ class IpHash:
         """See `Sticky.update`."""
         self._servers = [server for server in servers if server.weight > 0] or servers
 
-    def pick(self, key: bytes, avoid: str | None) -> str | None:
+    def pick(self, key: bytes) -> str | None:
         """See `Sticky.pick`."""
-        candidates = [server for server in self._servers if server.slot != avoid] or self._servers
-        if not key or not candidates:
+        if not key or not self._servers:
             return None
-        return max(candidates, key=lambda server: _score(key, server)).slot
+        return max(self._servers, key=lambda server: _score(key, server)).slot
 
     def lines(self, key: bytes, slot: str) -> bytes:  # noqa: ARG002 - the address is all that a client needs
         """See `Sticky.lines`."""
@@ -60,10 +59,10 @@ class ByCookie:
         """See `Sticky.update`."""
         self._slots = frozenset(server.slot for server in servers)
 
-    def pick(self, key: bytes, avoid: str | None) -> str | None:
+    def pick(self, key: bytes) -> str | None:
         """See `Sticky.pick`."""
         slot = key.decode("latin-1")
-        return slot if slot in self._slots and slot != avoid else None
+        return slot if slot in self._slots else None
 
     def lines(self, key: bytes, slot: str) -> bytes:
         """See `Sticky.lines`."""

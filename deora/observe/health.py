@@ -20,7 +20,7 @@ LOW_DISK_BYTES: Final = 500 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """A worker's row of status."""
+    """A worker's row of status. `serves`: whether it takes requests; `stands_by`: failed over, others do."""
 
     slot: str
     role: str
@@ -35,6 +35,8 @@ class WorkerState:
     inflight: int
     latency_ms: float | None = None
     reason: str | None = None
+    serves: bool = False
+    stands_by: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +107,14 @@ def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]
 
 
 def services(snapshot: Snapshot) -> dict[str, bool]:
-    """Service -> whether it is there. A role is there while one of its workers is; an upstream while its breaker is
-    CLOSED and it takes writes. Upstreams go by their type, since `primary` and `secondary` are the workers' roles."""
+    """Service -> whether it is there.
+
+    A role is there while one of its workers serves, so not while all are drained or failed over; an upstream while its
+    breaker is CLOSED and it takes writes. Upstreams go by their type: `primary` and `secondary` are the workers' roles.
+    """
     found: dict[str, bool] = {}
     for worker in snapshot.workers:
-        found[worker.role] = found.get(worker.role, False) or worker.state == "up"
+        found[worker.role] = found.get(worker.role, False) or worker.serves
     for process in snapshot.processes:
         if process.name != "zygote":
             found[process.name] = process.state == "up"
@@ -127,7 +132,7 @@ def takes_writes(upstream: UpstreamState) -> bool:
 
 def verdict(snapshot: Snapshot) -> str:
     """healthy, degraded or down."""
-    if not any(worker.state == "up" for worker in snapshot.workers):
+    if not any(worker.serves for worker in snapshot.workers):
         return DOWN
     every_worker = all(worker.state == "up" for worker in snapshot.workers)
     is_whole = every_worker and all(services(snapshot).values()) and snapshot.refusal is None
@@ -265,8 +270,15 @@ def alerts(snapshot: Snapshot) -> list[dict[str, Any]]:
     def add(name: str, detail: str, hint: str) -> None:
         found.append({"name": name, "detail": detail, "hint": hint})
 
+    standing = ", ".join(worker.slot for worker in snapshot.workers if worker.stands_by)
+    if standing:
+        add("failed-over", f"failed over by an operator's order: {standing} gets no requests", "deora recover")
     for name, child in children(snapshot):
-        if child.state != "up":
+        if child.state in OUT_BY_ORDER:
+            if not (isinstance(child, WorkerState) and child.stands_by):
+                detail = f"{name} is in {child.state}, by an operator's order"
+                add("worker-out", detail, f"deora worker ready {name}")
+        elif child.state != "up":
             reason = f": {child.reason}" if child.reason is not None else ""
             add("process-down", f"{name} is {child.state}{reason}", "it is started again by itself; see the log")
     for upstream in snapshot.upstreams:
@@ -290,6 +302,9 @@ def alerts(snapshot: Snapshot) -> list[dict[str, Any]]:
     return found
 
 
+# States that an operator has put a worker into.
+OUT_BY_ORDER: Final = ("drain", "maint")
+
 QUEUE_MEMBERS: Final = (
     "pending",
     "inflight",
@@ -305,7 +320,7 @@ QUEUE_MEMBERS: Final = (
 def _row(child: WorkerState | ProcessState) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in type(child).__dataclass_fields__:
-        if name not in ("latency_ms", "reason"):
+        if name not in ("latency_ms", "reason", "serves", "stands_by"):
             row[name] = getattr(child, name)
     if child.reason is not None:
         row["reason"] = child.reason

@@ -14,7 +14,7 @@ import random
 import signal
 import socket
 import time
-from dataclasses import dataclass, field
+from collections.abc import Coroutine
 from typing import Any, Final
 
 from deora.config.schema import Config
@@ -23,34 +23,18 @@ from deora.gateway.balancer import Server
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.requests import Worker
 from deora.supervisor.calls import Calls
+from deora.supervisor.children import Child, children_of
 from deora.supervisor.process import exit_reason, reap_strangers
-from deora.supervisor.roster import Event, Member, State, pause_s
-from deora.supervisor.spawn import Zygote
+from deora.supervisor.pulse import Pulse
+from deora.supervisor.roster import Event, State, pause_s, serving
+from deora.supervisor.succession import KILL_AFTER_S, Succession
+from deora.supervisor.zygotes import Zygotes
 from deora.wire.frames import Frame, Kind, Role, encode, pack, unpack
 from deora.wire.link import Link
 
 _log = logging.getLogger("deora.supervisor")
 
-KILL_AFTER_S: Final = 5.0
 UNREAPED_S: Final = 0.01
-
-
-@dataclass(slots=True)
-class Child:
-    """One slot and the process in it. `name` is what answers show: the role of a worker."""
-
-    member: Member
-    name: str
-    server: Server | None = None
-    pid: int | None = None
-    pidfd: int | None = None
-    link: Link | None = None
-    worker: Worker | None = None
-    since_s: float = 0.0
-    figures: dict[str, Any] = field(default_factory=dict)
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-    pinged_s: float = 0.0
-    latency_ms: float | None = None
 
 
 class Arbiter:
@@ -60,85 +44,61 @@ class Arbiter:
         self._wire_config = config.to_wire()
         self._data = data
         self._dispatch = dispatch
-        self._zygote: Zygote | None = None
-        self.zygote_restarts = 0
-        self.zygote_since_s = 0.0
         self._stopping = False
-        self._pings = 0
         self._calls = Calls(self._link_of)
-        dispatch.read_through = self._read_through
+        dispatch.commits.read_through = self._read_through
         self.queue: dict[str, Any] = {}
         self.upstreams: dict[str, dict[str, Any]] = {}
         self.changed = asyncio.Event()
-        self.children = {child.member.slot: child for child in _children(config)}
+        self.children = {child.member.slot: child for child in children_of(config)}
         self._tasks: set[asyncio.Task[None]] = set()
+        self.zygotes = Zygotes(self.start_task, self._start_who_is_down)
+        self.succession = Succession(self, dispatch, config.servers.drain_timeout_s)
 
     # -- starting
 
     async def start(self) -> None:
         """Starts the zygote, the store, and when that is ready all others."""
-        await self._start_zygote()
+        await self.zygotes.start()
         store = self.children["store"]
-        await self._spawn(store)
+        await self.spawn(store)
         while store.member.state is State.STARTING:
-            await self._next_change()
-        for child in self.children.values():
-            if child.member.state is State.DOWN:
-                await self._spawn(child)
+            await self.next_change()
+        await self._start_who_is_down()
 
-    async def _next_change(self) -> None:
+    async def _start_who_is_down(self) -> None:
+        reap_strangers({child.pid for child in self.everyone()} | {self.zygotes.pid})
+        for child in self.everyone():
+            await self.spawn(child)
+
+    def everyone(self) -> list[Child]:
+        """All children: those in their slots, those that come and those that leave."""
+        return [*self.children.values(), *self.succession.coming.values(), *self.succession.leaving]
+
+    def workers(self) -> list[Child]:
+        """The workers in their slots."""
+        return [child for child in self.children.values() if child.member.role == "worker"]
+
+    async def next_change(self) -> None:
+        """Waits until some child's state has changed."""
         self.changed.clear()
         await self.changed.wait()
 
     def is_ready(self) -> bool:
         """Whether requests of every kind can be served."""
-        return self._dispatch.has_workers and self._dispatch.has_store
+        return self._dispatch.has_workers and self._dispatch.commits.has_store
 
-    @property
-    def zygote_pid(self) -> int | None:
-        """The zygote's process id."""
-        return self._zygote.pid if self._zygote is not None else None
-
-    async def _start_zygote(self) -> None:
-        zygote = await Zygote.start()
-        self._zygote = zygote
-        self.zygote_since_s = self._now_s()
-        asyncio.get_running_loop().add_reader(zygote.pidfd, self._on_zygote_ended, zygote)
-
-    def _on_zygote_ended(self, zygote: Zygote) -> None:
-        asyncio.get_running_loop().remove_reader(zygote.pidfd)
-        if self._zygote is zygote:
-            self._zygote = None
-            zygote.close()
-            if not self._stopping:
-                _log.warning("the zygote ended; starting another")
-                self.zygote_restarts += 1
-                self._start(self._replace_zygote())
-
-    async def _replace_zygote(self) -> None:
-        failures = 0
-        while self._zygote is None and not self._stopping:
-            try:
-                await self._start_zygote()
-            except Exception as error:
-                failures += 1
-                _log.error("no zygote: %s", error)
-                await asyncio.sleep(pause_s(failures, random.random()))
-        reap_strangers({child.pid for child in self.children.values()} | {self.zygote_pid})
-        for child in self.children.values():
-            if child.member.state is State.DOWN and not self._stopping:
-                await self._spawn(child)
-
-    async def _spawn(self, child: Child) -> None:
+    async def spawn(self, child: Child) -> None:
+        """Starts a child that is down, if there is a zygote; else the next zygote will."""
         member = child.member
-        if self._zygote is None or self._stopping or member.state is not State.DOWN:
+        if self.zygotes.pid is None or self._stopping or member.state is not State.DOWN:
             return
         member.move(Event.SPAWN)
         child.ended.clear()
         child.since_s = self._now_s()
         child.figures = {}
         try:
-            pid, sock = await self._zygote.spawn(member.slot)
+            pid, sock = await self.zygotes.spawn(member.slot)
         except ConnectionError:
             # The zygote's end, which is not this child's fault: the next zygote starts it.
             member.move(Event.ENDED)
@@ -191,7 +151,7 @@ class Arbiter:
             if child.worker is not None:
                 self._dispatch.on_commit(child.worker, frame)
         elif kind == Kind.RESULT:
-            self._dispatch.on_result(frame)
+            self._dispatch.commits.on_result(frame)
         elif kind == Kind.NOTICE:
             self._to_workers(encode(Kind.NOTICE, 0, frame[5]))
         elif kind == Kind.CALL:
@@ -202,6 +162,7 @@ class Arbiter:
         elif kind == Kind.EVENT:
             self._on_event(child, unpack(frame[5]))
         elif kind == Kind.PONG:
+            child.pulse.answered(frame[4])
             child.latency_ms = (self._now_s() - child.pinged_s) * 1000
             if frame[5]:
                 child.figures = unpack(frame[5])
@@ -217,13 +178,15 @@ class Arbiter:
             child.link.send(encode(Kind.STOP, 0))
             return
         child.since_s = self._now_s()
+        child.pulse = Pulse()
         if child.member.role == "store":
             self.queue = hello["figures"]
             child.figures = hello["disk"]
             # Workers forget what they read from the last store before any answer of this one can reach a client.
             self._to_workers(encode(Kind.STORE, 0))
-            self._dispatch.store_up(child.link)
+            self._dispatch.commits.store_up(child.link)
         elif child.member.role == "worker":
+            self.succession.arrived(child)
             child.worker = Worker(child.member.slot, child.name.encode(), child.member.generation, child.link)
             self._dispatch.worker_up(child.worker, self._servers())
         _log.info("%s is up", child.member.slot, extra={"child": child.pid, "generation": child.member.generation})
@@ -234,7 +197,7 @@ class Arbiter:
         if name == "queue":
             [self.queue] = rest
         elif name == "replicated":
-            self._dispatch.on_replicated(rest[0])
+            self._dispatch.commits.on_replicated(rest[0])
         elif name == "upstream":
             self.upstreams[rest[0]] = rest[1]
         elif name == "cannot-boot":
@@ -242,7 +205,7 @@ class Arbiter:
             child.member.reason = reason if hint is None else f"{reason} ({hint})"
 
     def _to_workers(self, frame: bytes) -> None:
-        for child in self.children.values():
+        for child in self.everyone():
             if child.worker is not None and child.link is not None:
                 child.link.send(frame)
 
@@ -255,7 +218,9 @@ class Arbiter:
         self._calls.ask(
             Role.REPLAYER,
             pack(["adopt", paths]),
-            lambda aux, body: self._dispatch.on_read_through(ident, Problem.from_wire(unpack(body)) if aux else None),
+            lambda aux, body: self._dispatch.commits.on_read_through(
+                ident, Problem.from_wire(unpack(body)) if aux else None
+            ),
         )
 
     # -- ending
@@ -272,10 +237,10 @@ class Arbiter:
     def _withdraw(self, child: Child) -> None:
         """Nothing is sent to this child any more, and what it held goes elsewhere."""
         if child.member.role == "store":
-            self._dispatch.store_lost()
+            self._dispatch.commits.store_lost()
         elif child.worker is not None:
-            child.worker = None
-            self._dispatch.worker_lost(child.member.slot, self._servers())
+            worker, child.worker = child.worker, None
+            self._dispatch.worker_lost(worker, self._servers())
         self._calls.fail(child.member.slot)
         self.changed.set()
 
@@ -305,39 +270,50 @@ class Arbiter:
         child.since_s = self._now_s()
         self.changed.set()
         if state is State.STOPPED:
+            self.succession.left(child)
             return
         if was_up:
             _log.warning("%s ended (%s); starting it again", member.slot, reason)
             member.reason = None
-            self._start(self._spawn(child))
+            if not self.succession.inherit(member.slot):
+                self.start_task(self.spawn(child))
             return
         member.failures += 1
         member.reason = member.reason or f"ended before it was ready: {reason}"
+        if self.succession.gave_up(child):
+            _log.error("the worker that was to replace %s cannot start (%s)", member.slot, member.reason)
+            return
         wait_s = pause_s(member.failures, random.random())
         _log.error("%s cannot start (%s); next try in %.0f s", member.slot, member.reason, wait_s)
-        asyncio.get_running_loop().call_later(wait_s, self._retry, child)
+        asyncio.get_running_loop().call_later(wait_s, self.retry, child)
+        self.rebalance()
 
-    def _retry(self, child: Child) -> None:
+    def retry(self, child: Child) -> None:
+        """Starts a child whose pause is over, or is not to be waited for."""
         if child.member.state is State.DELAYED:
             child.member.move(Event.PAUSED)
-            self._start(self._spawn(child))
+            self.start_task(self.spawn(child))
+
+    def take_out(self, child: Child, why: str) -> None:
+        """Gives what a child holds to others, and kills it; it is started again like one that died."""
+        _log.error("%s is taken out and killed: %s", child.member.slot, why)
+        self._withdraw(child)
+        self._signal(child, signal.SIGKILL)
 
     async def stop(self, deadline_s: float) -> None:
         """Ends all children in order: workers, replayer, and the store last. `deadline_s` by the loop's clock."""
-        self._stopping = True
+        self._stopping = self.zygotes.stopping = True
         for roles in (("worker", "replayer"), ("store",)):
-            ending = [child for child in self.children.values() if child.member.role in roles]
+            ending = [child for child in self.everyone() if child.member.role in roles]
             for child in ending:
                 child.member.move(Event.STOP)
                 if child.link is not None:
                     child.link.send(encode(Kind.STOP, 0))
-            await self._wait_ended(ending, deadline_s)
-        if self._zygote is not None:
-            zygote, self._zygote = self._zygote, None
-            asyncio.get_running_loop().remove_reader(zygote.pidfd)
-            zygote.close()
+            await self.wait_ended(ending, deadline_s)
+        self.zygotes.stop()
 
-    async def _wait_ended(self, children: list[Child], deadline_s: float) -> None:
+    async def wait_ended(self, children: list[Child], deadline_s: float) -> None:
+        """Waits for the end of children that were asked to, and kills those that do not end in time."""
         waits = [child.ended.wait() for child in children if child.pidfd is not None]
         left_s = max(0.5, deadline_s - self._now_s())
         with contextlib.suppress(TimeoutError):
@@ -349,41 +325,33 @@ class Arbiter:
                 self._signal(child, signal.SIGKILL)
         await asyncio.gather(*(child.ended.wait() for child in children if child.pidfd is not None))
 
-    # -- the rest
+    # -- who serves
 
-    def ping(self) -> None:
-        """Asks every child that is up for its figures."""
-        self._pings += 1
-        for child in self.children.values():
-            if child.link is not None and child.member.state is State.UP:
-                child.pinged_s = self._now_s()
-                child.link.send(encode(Kind.PING, self._pings, generation=child.member.generation))
+    def rebalance(self) -> None:
+        """Has requests go to those that serve now: duties or health have changed."""
+        self._dispatch.serve(self._servers())
+
+    def serving(self) -> list[Child]:
+        """The workers that take requests."""
+        workers = self.workers()
+        slots = {member.slot for member in serving(child.member for child in workers)}
+        return [child for child in workers if child.member.slot in slots and child.worker is not None]
 
     def _servers(self) -> list[Server]:
-        return [
-            child.server for child in self.children.values() if child.worker is not None and child.server is not None
-        ]
+        return [child.server for child in self.serving() if child.server is not None]
+
+    # -- the rest
 
     def _signal(self, child: Child, number: int) -> None:
         if child.pidfd is not None:
             with contextlib.suppress(ProcessLookupError):
                 signal.pidfd_send_signal(child.pidfd, number)
 
-    def _start(self, work: Any) -> None:
+    def start_task(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs something in the background."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     def _now_s(self) -> float:
         return time.monotonic()
-
-
-def _children(config: Config) -> list[Child]:
-    children = [Child(Member("store", "store"), "store")]
-    servers = config.servers
-    for name, role in (("primary", servers.primary), ("secondary", servers.secondary)):
-        for number in range(1, role.workers + 1):
-            slot = name if number == 1 else f"{name}-{number}"
-            children.append(Child(Member(slot, "worker"), name, Server(slot, role.weight, role.priority)))
-    children.append(Child(Member("replayer", "replayer"), "replayer"))
-    return children

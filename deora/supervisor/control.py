@@ -1,9 +1,11 @@
 """What the supervisor answers itself, so that it answers while every worker is down: health, status, metrics, the
-queue's figures, and the administration of upstreams."""
+queue's figures, and the administration of upstreams and workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -13,6 +15,7 @@ from deora.gateway.access import Scope, require
 from deora.gateway.incoming import Incoming
 from deora.observe import health, prometheus
 from deora.observe.metrics import Metrics
+from deora.supervisor.orders import Done, Orders
 from deora.supervisor.snapshot import Gauges
 from deora.wire.answers import JSON
 from deora.wire.frames import pack
@@ -20,6 +23,7 @@ from deora.wire.frames import pack
 Reply = tuple[int, bytes, bytes]
 
 UPSTREAMS: Final = b"/admin/upstreams/"
+WORKERS: Final = b"/admin/workers/"
 _DOCUMENTS: Final = b"/v1/documents"
 # An action on an upstream -> the store's operation, and what it takes beside the upstream's name.
 _ON_UPSTREAMS: Final[dict[bytes, tuple[Any, ...]]] = {
@@ -33,7 +37,12 @@ class Control:
     """The routes of the supervisor. `answer` is the `Local` of the dispatch."""
 
     def __init__(
-        self, gauges: Gauges, metrics: Metrics, now_s: Callable[[], float], is_ready: Callable[[], bool]
+        self,
+        gauges: Gauges,
+        metrics: Metrics,
+        now_s: Callable[[], float],
+        is_ready: Callable[[], bool],
+        orders: Orders,
     ) -> None:
         self._gauges = gauges
         self._metrics = metrics
@@ -49,8 +58,18 @@ class Control:
             b"/metrics": (Scope.READ, self._metrics_page),
             b"/v1/queue": (Scope.READ, self._queue),
         }
+        self._orders: dict[bytes, Callable[[], Coroutine[Any, Any, Done]]] = {
+            b"/admin/failover": orders.failover,
+            b"/admin/recover": orders.recover,
+        }
+        self._worker_orders: dict[bytes, Callable[[str], Coroutine[Any, Any, Done]]] = {
+            b"drain": orders.drain,
+            b"ready": orders.ready,
+            b"maint": orders.maint,
+            b"restart": orders.restart,
+        }
 
-    def answer(self, request: Incoming) -> Reply | bytes | None:
+    def answer(self, request: Incoming) -> Reply | asyncio.Future[Reply] | bytes | None:
         """See `gateway.dispatch.Local`. Raises Problem."""
         if request.method == b"OPTIONS":
             return 200, JSON, b""
@@ -66,6 +85,11 @@ class Control:
             return handler()
         if path.startswith(UPSTREAMS):
             return self._upstream(request, path[len(UPSTREAMS) :])
+        order = self._orders.get(path)
+        if order is not None:
+            return _ordered(request, order)
+        if path.startswith(WORKERS):
+            return self._worker(request, path[len(WORKERS) :])
         return None
 
     def _upstream(self, request: Incoming, rest: bytes) -> bytes | None:
@@ -77,6 +101,11 @@ class Control:
             raise _only(request, "POST")
         require(request.scope, Scope.ADMIN)
         return pack([operation[0], name.decode("latin-1"), *operation[1:]])
+
+    def _worker(self, request: Incoming, rest: bytes) -> asyncio.Future[Reply] | None:
+        slot, _, action = rest.partition(b":")
+        order = self._worker_orders.get(action)
+        return _ordered(request, partial(order, slot.decode("latin-1"))) if order is not None else None
 
     def _health(self) -> Reply:
         return _json(*health.health(self._gauges.snapshot(self._now_s())))
@@ -103,6 +132,18 @@ class Control:
 
     def _queue(self) -> Reply:
         return _json(200, self._gauges.queue(self._now_s()))
+
+
+def _ordered(request: Incoming, order: Callable[[], Coroutine[Any, Any, Done]]) -> asyncio.Future[Reply]:
+    """Has an order followed, if the request may give it; the answer comes once it is in force. Raises Problem."""
+    if request.method != b"POST":
+        raise _only(request, "POST")
+    require(request.scope, Scope.ADMIN)
+
+    async def follow() -> Reply:
+        return _json(200, await order())
+
+    return asyncio.ensure_future(follow())
 
 
 def _json(status: int, members: dict[str, Any]) -> Reply:

@@ -41,8 +41,10 @@ from deora.supervisor.control import Control
 from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp
 from deora.supervisor.lock import InstanceLock
 from deora.supervisor.options import StartOptions
+from deora.supervisor.orders import Orders
 from deora.supervisor.process import become_subreaper, name_process
 from deora.supervisor.snapshot import Gauges
+from deora.supervisor.watch import LOOK_S, Watch
 
 _log = logging.getLogger("deora.supervisor")
 
@@ -68,15 +70,17 @@ class Supervisor:
         self._metrics = Metrics()
         self._dispatch = Dispatch(
             MODES[config.loadbalancer.mode](),
-            Patience(config.servers.request_timeout_s, config.loadbalancer.max_retries),
+            _patience(config),
             self._metrics,
             time.monotonic,
             lambda request: self._control.answer(request),
             _sticky(config),
         )
         self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
+        self._watch = Watch(config, self._arbiter)
         self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, time.monotonic())
-        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready)
+        orders = Orders(self._arbiter, self._dispatch)
+        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders)
         limits = _limits(config)
         self._tls = _tls(config, options.data)
         door = _door(config, listener.getsockname()[0])
@@ -100,6 +104,7 @@ class Supervisor:
             Entrance(self._clients, self._room), sock=self._listener, ssl=self._tls, ssl_handshake_timeout=handshake_s
         )
         sweeping = asyncio.create_task(self._sweep())
+        watching = asyncio.create_task(self._look())
         starting = asyncio.create_task(self._start())
         try:
             await self._stop.wait()
@@ -111,6 +116,7 @@ class Supervisor:
             starting.cancel()
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
+            watching.cancel()
             await self._arbiter.stop(deadline_s)
             _log.info("stopped")
         if self._failure is not None:
@@ -144,7 +150,6 @@ class Supervisor:
 
     async def _sweep(self) -> None:
         ticked_s = self._now_s()
-        self._arbiter.ping()
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self._dispatch.sweep()
@@ -154,8 +159,12 @@ class Supervisor:
                 self._operators.sweep()
                 self._metrics.tick(now_s - ticked_s)
                 self._gauges.tick(now_s)
-                self._arbiter.ping()
                 ticked_s = now_s
+
+    async def _look(self) -> None:
+        while True:
+            self._watch.look(self._now_s())
+            await asyncio.sleep(LOOK_S)
 
 
 def _room_for_clients(config: Config) -> int:
@@ -167,6 +176,13 @@ def _room_for_clients(config: Config) -> int:
             hint=f"raise it by {LEAST_ROOM - room} or more: `ulimit -n`, or LimitNOFILE= of the service",
         )
     return room
+
+
+def _patience(config: Config) -> Patience:
+    balancing = config.loadbalancer
+    # A suspect that hangs its worker is still on trial when that is noticed.
+    trial_s = balancing.health_check.hang_timeout_s + 1.0
+    return Patience(config.servers.request_timeout_s, balancing.max_retries, trial_s)
 
 
 def _limits(config: Config) -> Limits:

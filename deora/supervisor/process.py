@@ -14,6 +14,7 @@ from typing import Final
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
+_PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 # Every write waits for the store, and nobody for the replayer: on a busy machine they are served in that order. Less
 # than 0 needs a right that only a service has (LimitNICE= or CAP_SYS_NICE).
@@ -82,3 +83,10 @@ def reap_strangers(known: Collection[int | None]) -> None:
             if pid not in known:
                 with contextlib.suppress(ChildProcessError):
                     os.waitpid(pid, os.WNOHANG)
+
+
+def resident_bytes(pid: int) -> int:
+    """The memory that a process has at hand, shared pages included; 0 for one that has gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * _PAGE_BYTES
+    return 0

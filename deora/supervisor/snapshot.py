@@ -15,7 +15,9 @@ from deora.config.schema import Config, upstreams
 from deora.gateway.dispatch import Dispatch
 from deora.observe.health import ProcessState, Snapshot, UpstreamState, WorkerState
 from deora.observe.metrics import Metrics
-from deora.supervisor.arbiter import Arbiter, Child
+from deora.supervisor.arbiter import Arbiter
+from deora.supervisor.children import Child
+from deora.supervisor.roster import State, serving
 
 # Rates are over this many seconds: long enough to be steady, short enough to see a drain begin.
 RATE_WINDOW_S: Final = 10.0
@@ -60,7 +62,8 @@ class Gauges:
         queue = self._queue(now_s)
         store = self._arbiter.queue
         node = store.get("node", "")
-        workers = [self._worker(child, now_s) for child in children if child.member.role == "worker"]
+        serve = {member.slot for member in serving(child.member for child in self._arbiter.workers())}
+        workers = [self._worker(child, now_s, serves=child.member.slot in serve) for child in self._arbiter.workers()]
         processes = [self._process(child, now_s) for child in children if child.member.role != "worker"]
         processes.append(self._zygote(now_s))
         disk = self._arbiter.children["store"].figures
@@ -85,13 +88,13 @@ class Gauges:
             redis=self._redis(),
         )
 
-    def _worker(self, child: Child, now_s: float) -> WorkerState:
+    def _worker(self, child: Child, now_s: float, *, serves: bool) -> WorkerState:
         figures = self._metrics.slots.get(child.member.slot)
         return WorkerState(
             slot=child.member.slot,
             role=child.name,
-            pid=child.pid,
-            state=child.member.state.value,
+            pid=child.pid if child.member.shown != State.DOWN.value else None,
+            state=child.member.shown,
             uptime_s=round(now_s - child.since_s, 1),
             restarts=child.member.restarts,
             cpu_percent=self._cpu.get(child.pid) if child.pid is not None else None,
@@ -101,6 +104,8 @@ class Gauges:
             inflight=self._dispatch.inflight(child.member.slot),
             latency_ms=child.latency_ms,
             reason=child.member.reason,
+            serves=serves,
+            stands_by=child.member.stands_by,
         )
 
     def _process(self, child: Child, now_s: float) -> ProcessState:
@@ -116,13 +121,14 @@ class Gauges:
         )
 
     def _zygote(self, now_s: float) -> ProcessState:
-        pid = self._arbiter.zygote_pid
+        zygotes = self._arbiter.zygotes
+        pid = zygotes.pid
         return ProcessState(
             name="zygote",
             pid=pid,
             state="up" if pid is not None else "down",
-            uptime_s=round(now_s - self._arbiter.zygote_since_s, 1),
-            restarts=self._arbiter.zygote_restarts,
+            uptime_s=round(now_s - zygotes.since_s, 1),
+            restarts=zygotes.restarts,
             memory_bytes=self._memory(pid),
         )
 

@@ -20,7 +20,7 @@ class Link(asyncio.Protocol):
 
     `on_frame(link, frame)` is called for each frame, in order; `on_lost(link)` once, when the other side has gone.
     What is sent within one turn of the loop is gathered and written at once: a system call for each frame would cost as
-    much as the rest of a request.
+    much as the rest of a request. `heard` is set whenever something comes; whoever watches the other side clears it.
     """
 
     def __init__(self, on_frame: Callable[[Link, Frame], None], on_lost: Callable[[Link], None]) -> None:
@@ -30,6 +30,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._unsent: list[bytes] = []
         self._loop = asyncio.get_running_loop()
+        self.heard = False
 
     @classmethod
     async def open(
@@ -49,6 +50,7 @@ class Link(asyncio.Protocol):
         self._transport.set_write_buffer_limits(high=8 * 1024 * 1024)
 
     def data_received(self, data: bytes) -> None:
+        self.heard = True
         for frame in self._decoder.feed(data):
             self._on_frame(self, frame)
         self._flush()

@@ -64,7 +64,7 @@ class Supervisor:
             RoundRobin(), Patience(PATIENCE_S, 2), Metrics(), world.clock.monotonic_s, lambda _: None
         )
         self.dispatch.run = world.dice.getrandbits(31)
-        self.dispatch.read_through = self._read_through
+        self.dispatch.commits.read_through = self._read_through
         self.loop.call_soon(self._begin)
 
     # -- what clients and the world do
@@ -138,7 +138,7 @@ class Supervisor:
     def _on_lost(self, child: Child) -> None:
         child.link, child.is_up = None, False
         if child.slot == "store":
-            self.dispatch.store_lost()
+            self.dispatch.commits.store_lost()
         self._calls.fail(child.slot)
         if self.children.get(child.slot) is child:
             del self.children[child.slot]
@@ -150,7 +150,7 @@ class Supervisor:
     def _on_frame(self, child: Child, frame: Frame) -> None:
         kind, body = frame[0], frame[5]
         if kind == Kind.RESULT:
-            self.dispatch.on_result(frame)
+            self.dispatch.commits.on_result(frame)
         elif kind == Kind.CALL:
             if child.link is not None:
                 self._calls.route(child.link, frame)
@@ -159,7 +159,7 @@ class Supervisor:
         elif kind == Kind.EVENT:
             name, *rest = unpack(body)
             if name == "replicated":
-                self.dispatch.on_replicated(rest[0])
+                self.dispatch.commits.on_replicated(rest[0])
         elif kind == Kind.HELLO:
             self._on_hello(child)
 
@@ -168,7 +168,7 @@ class Supervisor:
             return
         child.is_up = True
         if child.slot == "store":
-            self.dispatch.store_up(child.link)
+            self.dispatch.commits.store_up(child.link)
             if not self._has_replayer:
                 self._has_replayer = True
                 self._start_replayer()
@@ -181,7 +181,9 @@ class Supervisor:
         self._calls.ask(
             Role.REPLAYER,
             pack(["adopt", paths]),
-            lambda aux, body: self.dispatch.on_read_through(ident, Problem.from_wire(unpack(body)) if aux else None),
+            lambda aux, body: self.dispatch.commits.on_read_through(
+                ident, Problem.from_wire(unpack(body)) if aux else None
+            ),
         )
 
     def on_commit(self, frame: Frame) -> None:

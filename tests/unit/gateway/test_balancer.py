@@ -1,4 +1,4 @@
-"""Picks: exact shares, no bursts, and whom to avoid."""
+"""Picks: exact shares, and no bursts."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def balancer(mode: Callable[[], Balancer], servers: list[Server]) -> Balancer:
     return made
 
 
-def picks(made: Balancer, count: int, avoid: str | None = None) -> list[str | None]:
-    return [made.pick(avoid) for _ in range(count)]
+def picks(made: Balancer, count: int) -> list[str | None]:
+    return [made.pick() for _ in range(count)]
 
 
 def test_weighted_gives_exactly_7_of_10() -> None:
@@ -90,18 +90,6 @@ def test_nobody_up(mode: type[Weighted] | type[RoundRobin] | type[Failover]) -> 
     assert made.pick() is not None
     made.update([])
     assert made.pick() is None
-    assert made.pick("primary") is None
-
-
-@pytest.mark.parametrize("mode", MODES.values())
-def test_the_avoided_one_is_taken_only_where_it_is_alone(
-    mode: type[Weighted] | type[RoundRobin] | type[Failover],
-) -> None:
-    made = balancer(mode, BOTH)
-    assert set(picks(made, 20, avoid="primary")) == {"secondary"}
-    assert set(picks(made, 20, avoid="secondary")) == {"primary"}
-    made.update([SECONDARY])
-    assert picks(made, 3, avoid="secondary") == ["secondary"] * 3
 
 
 @pytest.mark.parametrize("mode", MODES.values())
@@ -136,7 +124,6 @@ def test_the_least_busy_is_taken() -> None:
     loads = Loads(a=3, b=1, c=2)
     made = least_conn([Server("a", 1, 1), Server("b", 1, 1), Server("c", 1, 1)], loads)
     assert made.pick() == "b"
-    assert made.pick(avoid="b") == "c"
     loads["b"] = 5
     assert made.pick() == "c"
 

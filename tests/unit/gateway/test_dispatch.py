@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 from typing import Any
 
@@ -9,114 +10,27 @@ import pytest
 
 from deora.errors import Problem
 from deora.gateway.access import Scope
-from deora.gateway.balancer import Failover, RoundRobin, Server, Weighted
-from deora.gateway.dispatch import RUN_SHIFT, Dispatch
+from deora.gateway.balancer import Failover, RoundRobin, Weighted
+from deora.gateway.dispatch import RUN_SHIFT
 from deora.gateway.incoming import Incoming
-from deora.gateway.requests import Patience, Worker
-from deora.observe.metrics import Metrics
+from deora.gateway.requests import Patience
 from deora.wire.answers import answer
 from deora.wire.frames import (
     FLAG_CLOSE,
     FLAG_HEAD,
-    FLAG_READ_THROUGH,
-    FLAG_RESENT,
     FLAG_SCOPE_MASK,
-    UNHELD,
-    Frame,
     Kind,
     pack,
     unpack,
 )
 from deora.wire.keys import fingerprint, identity, request_of, scoped_key
-from tests.fakes.clock import ManualClock
-from tests.fakes.star import KeptConnection, KeptLink, Received, incoming, received
-
-SERVERS = {"primary": Server("primary", 70, 1), "secondary": Server("secondary", 30, 2)}
-TIMEOUT_S = 30
-RETRIES = 2
-
-
-class Bench:
-    """A dispatch with its children."""
-
-    def __init__(self, mode: type[Weighted] = RoundRobin) -> None:
-        self.clock = ManualClock()
-        self.metrics = Metrics()
-        self.local: Any = None
-        self.dispatch = Dispatch(
-            mode(),
-            Patience(TIMEOUT_S, RETRIES),
-            self.metrics,
-            self.clock.monotonic_s,
-            lambda request: self._ask(request),
-        )
-        self.workers: dict[str, Worker] = {}
-        self.links: dict[str, KeptLink] = {}
-        self.generation = 0
-
-    def _ask(self, request: Incoming) -> Any:
-        return self.local(request) if self.local is not None else None
-
-    def up(self, *slots: str) -> None:
-        """Workers say HELLO."""
-        for slot in slots:
-            self.generation += 1
-            link = self.links[slot] = KeptLink()
-            self.workers[slot] = Worker(slot, slot.encode(), self.generation, link)
-            self.dispatch.worker_up(self.workers[slot], [SERVERS[each] for each in self.workers])
-
-    def down(self, slot: str) -> None:
-        """A worker dies."""
-        del self.workers[slot]
-        self.dispatch.worker_lost(slot, [SERVERS[each] for each in self.workers])
-
-    def store(self) -> KeptLink:
-        """A new store says HELLO."""
-        link = KeptLink()
-        self.dispatch.store_up(link)
-        return link
-
-    def accept(self, method: str = "GET", target: str = "/v1/documents/a/b", **more: Any) -> Incoming:
-        request = incoming(method, target, **more)
-        self.dispatch.accept(request)
-        return request
-
-    def asked(self, slot: str) -> list[Frame]:
-        """The REQUESTs that a worker has got since the last time."""
-        return self.links[slot].take(Kind.REQUEST)
-
-    def answer(self, slot: str, frame: Frame, content: bytes = b"{}", generation: int | None = None) -> None:
-        """A worker answers the request of a REQUEST frame."""
-        worker = self.workers[slot]
-        sent = answer(200, content, server=worker.role, request_id=b"r")
-        made = worker.generation if generation is None else generation
-        self.dispatch.on_answer(worker, (Kind.ANSWER, 0, 200, made, frame[4], sent))
-
-    def commit(self, slot: str, frame: Frame, wait_s: int = 0, body: bytes = b"writes") -> None:
-        """A worker answers with writes to commit."""
-        worker = self.workers[slot]
-        self.dispatch.on_commit(worker, (Kind.COMMIT, 0, wait_s, worker.generation, frame[4], body))
-
-    def result(self, frame: Frame, status: int = 200, commit: int = 7, path: str | None = "a/b") -> None:
-        """The store answers a COMMIT frame."""
-        version = "e-7" if path is not None else None
-        body = pack([status, commit, version, path, b'{"commit":%d' % commit])
-        self.dispatch.on_result((Kind.RESULT, 0, status, 0, frame[4], body))
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.dispatch.sweep()
+from tests.fakes.dispatch import RETRIES, SERVERS, TIMEOUT_S, Bench, only, waiting
+from tests.fakes.star import KeptConnection, Received, incoming, received
 
 
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
-
-
-def only(request: Incoming) -> Received:
-    """The one answer of a request."""
-    [answered] = received(request)
-    return answered
 
 
 # -- to a worker and back
@@ -236,7 +150,7 @@ def test_an_operators_change_goes_straight_to_the_store(bench: Bench) -> None:
     assert not bench.asked("primary")
     [frame] = store.take(Kind.COMMIT)
     assert frame[5] == b"pause"
-    bench.dispatch.on_result((Kind.RESULT, 0, 200, 0, frame[4], pack({"paused": True})))
+    bench.dispatch.commits.on_result((Kind.RESULT, 0, 200, 0, frame[4], pack({"paused": True})))
     assert only(request).json == {"paused": True}
 
 
@@ -248,14 +162,13 @@ def test_what_a_dead_worker_held_goes_to_another(bench: Bench) -> None:
     requests = [bench.accept(target=f"/v1/documents/a/{number}") for number in range(10)]
     before = {frame[4]: frame[5] for frame in bench.asked("primary")}
     assert len(before) == 5
-    bench.asked("secondary")
+    others = bench.asked("secondary")
     bench.down("primary")
-    again = bench.asked("secondary")
-    # Each with its id, since generated ids and the store's memory hang on it.
-    assert {frame[4]: frame[5] for frame in again} == before
-    for frame in again:
+    for frame in others:
         bench.answer("secondary", frame)
-    assert [len(received(request)) for request in requests] == [1, 0] * 5
+    # Each with its id, since generated ids and the store's memory hang on it.
+    assert {frame[4]: frame[5] for frame in bench.answer_all("secondary")} == before
+    assert [len(received(request)) for request in requests] == [1] * 10
 
 
 def test_what_it_had_answered_does_not(bench: Bench) -> None:
@@ -292,8 +205,7 @@ def test_both_workers_die_at_once(bench: Bench) -> None:
     bench.down("secondary")
     assert not any(received(request) for request in requests)
     bench.up("primary")
-    for frame in bench.asked("primary"):
-        bench.answer("primary", frame)
+    assert len(bench.answer_all("primary")) == 4
     assert [only(request).status for request in requests] == [200] * 4
 
 
@@ -336,8 +248,9 @@ def test_the_dead_worker_is_avoided_until_it_is_back(bench: Bench) -> None:
 def test_a_death_that_is_told_of_twice_counts_once(bench: Bench) -> None:
     bench.up("primary")
     bench.accept()
+    worker = bench.workers["primary"]
     bench.down("primary")
-    bench.dispatch.worker_lost("primary", [])
+    bench.dispatch.worker_lost(worker, [])
     bench.up("secondary")
     assert len(bench.asked("secondary")) == 1
 
@@ -384,207 +297,6 @@ def test_a_second_answer_is_ignored(bench: Bench) -> None:
     bench.answer("primary", frame)
     bench.commit("primary", frame)
     assert only(request)
-
-
-# -- to the store and back
-
-
-def test_a_write_goes_to_the_store_and_its_result_to_the_client(bench: Bench) -> None:
-    store = bench.store()
-    bench.up("primary")
-    request = bench.accept("POST", "/v1/documents/a")
-    [frame] = bench.asked("primary")
-    bench.commit("primary", frame, body=b"the writes")
-    assert bench.dispatch.inflight("primary") == 0
-    [(_, flags, wait_s, _, ident, body)] = store.take(Kind.COMMIT)
-    assert (flags, wait_s, ident, body) == (0, 0, frame[4], b"the writes")
-    bench.result(frame, 201, path="a/ä b")
-    answered = only(request)
-    assert answered.status == 201
-    assert answered.json == {"commit": 7, "replication": "pending"}
-    assert answered.headers["etag"] == '"e-7"'
-    assert answered.headers["location"] == "/v1/documents/a/%C3%A4%20b"
-    assert answered.headers["x-deora-server"] == "primary"
-    assert bench.dispatch.open_requests() == 0
-
-
-def test_the_location_of_a_put_is_its_own_target(bench: Bench) -> None:
-    bench.store()
-    bench.up("primary")
-    request = bench.accept("PUT", "/v1/documents/a/x%41")
-    [frame] = bench.asked("primary")
-    bench.commit("primary", frame)
-    bench.result(frame, 201, path="a/xA")
-    assert only(request).headers["location"] == "/v1/documents/a/x%41"
-
-
-def test_a_list_of_writes_has_neither_etag_nor_location(bench: Bench) -> None:
-    bench.store()
-    bench.up("primary")
-    request = bench.accept("POST", "/v1/documents:commit")
-    [frame] = bench.asked("primary")
-    bench.commit("primary", frame)
-    bench.result(frame, 200, path=None)
-    assert not {"etag", "location"} & set(only(request).headers)
-
-
-def test_the_stores_refusal_is_a_problem(bench: Bench) -> None:
-    bench.store()
-    bench.up("secondary")
-    request = bench.accept("PUT", close=True)
-    [frame] = bench.asked("secondary")
-    bench.commit("secondary", frame)
-    refusal = Problem("queue-full", "too much waits", hint="wait", retry_after_s=5)
-    bench.dispatch.on_result((Kind.RESULT, 0, 507, 0, frame[4], pack(refusal.to_wire())))
-    answered = only(request)
-    assert answered.status == 507
-    assert (answered.json["detail"], answered.json["hint"]) == ("too much waits", "wait")
-    assert answered.headers["retry-after"] == "5"
-    assert answered.headers["x-deora-server"] == "secondary"
-    assert answered.closes
-
-
-def test_a_result_that_nobody_waits_for_is_ignored(bench: Bench) -> None:
-    bench.store()
-    bench.result((Kind.COMMIT, 0, 0, 0, 12345, b""))
-    assert bench.dispatch.open_requests() == 0
-
-
-def test_a_commit_is_sent_again_to_the_next_store_and_never_back_to_a_worker(bench: Bench) -> None:
-    first = bench.store()
-    bench.up("primary", "secondary")
-    requests = [bench.accept("PUT", f"/v1/documents/a/{number}") for number in range(4)]
-    frames = {slot: bench.asked(slot) for slot in bench.workers}
-    for slot, asked in frames.items():
-        for frame in asked:
-            bench.commit(slot, frame, wait_s=3, body=b"%d" % frame[4])
-    sent = first.take(Kind.COMMIT)
-    assert all(not frame[1] & FLAG_RESENT for frame in sent)
-    bench.result(sent[0])
-
-    bench.dispatch.store_lost()
-    assert not bench.dispatch.has_store
-    bench.down("primary")
-    bench.up("primary")
-    second = bench.store()
-    assert not first.frames
-    again = second.take(Kind.COMMIT)
-    # The first one was committed and waits for upstream: the new store does not know that.
-    expected = [*((frame[4], frame[5], 3) for frame in sent[1:]), (sent[0][4], pack(["await", 7]), 3)]
-    assert [(frame[4], frame[5], frame[2]) for frame in again] == expected
-    assert all(frame[1] & FLAG_RESENT for frame in again)
-    assert not any(bench.asked(slot) for slot in bench.workers)
-    for frame in again:
-        bench.result(frame)
-    bench.dispatch.on_replicated([(7, True)])
-    assert [only(request).status for request in requests] == [200] * 4
-
-
-def test_while_no_store_is_up_commits_wait(bench: Bench) -> None:
-    bench.up("primary")
-    request = bench.accept("PUT")
-    [frame] = bench.asked("primary")
-    bench.commit("primary", frame)
-    assert bench.dispatch.open_requests() == 1
-    store = bench.store()
-    [again] = store.take(Kind.COMMIT)
-    bench.result(again)
-    assert only(request).status == 200
-
-
-# -- Prefer: wait
-
-
-def waiting(bench: Bench, wait_s: int = 5, status: int = 201) -> Incoming:
-    """A committed write whose client waits for upstream, as commit 7."""
-    bench.store()
-    bench.up("primary")
-    request = bench.accept("PUT")
-    [frame] = bench.asked("primary")
-    bench.commit("primary", frame, wait_s=wait_s)
-    bench.result(frame, status)
-    assert not received(request)
-    return request
-
-
-def test_the_answer_waits_for_upstream(bench: Bench) -> None:
-    request = waiting(bench)
-    bench.pass_time(4)
-    bench.dispatch.on_replicated([(6, True), (8, True)])
-    assert not received(request)
-    assert bench.dispatch.open_requests() == 1
-    bench.dispatch.on_replicated([(7, True)])
-    assert (only(request).status, only(request).json["replication"]) == (201, "done")
-    assert bench.dispatch.open_requests() == 0
-
-
-def test_upstream_too_late_is_a_202(bench: Bench) -> None:
-    request = waiting(bench)
-    bench.pass_time(5)
-    answered = only(request)
-    assert (answered.status, answered.json["replication"]) == (202, "pending")
-    assert answered.headers["etag"] == '"e-7"'
-    bench.dispatch.on_replicated([(7, True)])
-    assert only(request)
-
-
-def test_refused_by_upstream_is_a_202_at_once(bench: Bench) -> None:
-    request = waiting(bench)
-    bench.dispatch.on_replicated([(7, False)])
-    assert (only(request).status, only(request).json["replication"]) == (202, "pending")
-
-
-def test_a_wait_outlives_the_store_and_the_worker(bench: Bench) -> None:
-    request = waiting(bench)
-    bench.down("primary")
-    bench.dispatch.store_lost()
-    store = bench.store()
-    assert [frame[1] & FLAG_RESENT for frame in store.take(Kind.COMMIT)] == [FLAG_RESENT]
-    assert not received(request)
-    bench.pass_time(5)
-    assert only(request).status == 202
-
-
-def test_asking_the_next_store_again_gains_no_time(bench: Bench) -> None:
-    request = waiting(bench)
-    bench.pass_time(3)
-    bench.dispatch.store_lost()
-    [again] = bench.store().take(Kind.COMMIT)
-    bench.result(again)
-    bench.pass_time(1.9)
-    assert not received(request)
-    bench.pass_time(0.1)
-    assert (only(request).status, only(request).json["replication"]) == (202, "pending")
-
-
-def test_the_next_store_may_know_that_upstream_has_it(bench: Bench) -> None:
-    request = waiting(bench)
-    bench.dispatch.store_lost()
-    [again] = bench.store().take(Kind.COMMIT)
-    bench.result(again)
-    bench.dispatch.on_replicated([(7, True)])
-    assert only(request).json["replication"] == "done"
-    assert bench.dispatch.open_requests() == 0
-
-
-def test_a_wait_ends_in_time_though_no_store_comes(bench: Bench) -> None:
-    request = waiting(bench)
-    bench.dispatch.store_lost()
-    store = bench.store()
-    bench.dispatch.store_lost()
-    bench.pass_time(5)
-    # Its write is durable: a late store makes no 503 of it.
-    assert only(request).status == 202
-    bench.result(store.take(Kind.COMMIT)[0])
-    assert only(request)
-
-
-def test_a_wait_may_be_longer_than_a_request_may_take(bench: Bench) -> None:
-    request = waiting(bench, wait_s=30)
-    bench.pass_time(TIMEOUT_S - 0.5)
-    assert not received(request)
-    bench.dispatch.on_replicated([(7, True)])
-    assert only(request).json["replication"] == "done"
 
 
 # -- time
@@ -774,9 +486,10 @@ def test_the_next_request_of_a_connection_may_come_from_within(mode: type[Weight
     bench.pass_time(TIMEOUT_S + 1)
     assert [only(request).status for request in requests] == [503] * 6
     bench.down("primary")
-    assert len(bench.asked("secondary")) >= 6
     assert not any(received(follower) for follower in followers)
     assert bench.dispatch.open_requests() == 6
+    bench.answer_all("secondary")
+    assert [only(follower).status for follower in followers] == [200] * 6
 
 
 # -- figures
@@ -803,67 +516,169 @@ def test_failover_serves_from_one(bench: Bench) -> None:
         bench.accept()
     assert len(bench.asked("primary")) == 5
     bench.down("primary")
-    assert len(bench.asked("secondary")) == 5
+    assert len(bench.answer_all("secondary")) == 5
 
 
-# -- what the store lacks
+# -- suspects
 
 
-def unheld(bench: Bench, store: KeptLink, request_frame: Frame) -> None:
-    """The store says that it lacks a document by which it must judge."""
-    bench.commit("primary", request_frame)
-    [sent] = store.take(Kind.COMMIT)
-    assert not sent[1] & FLAG_READ_THROUGH
-    bench.dispatch.on_result((Kind.RESULT, 0, UNHELD, 0, sent[4], pack(["a/b"])))
-
-
-def test_a_write_waits_for_what_it_is_judged_by_and_is_asked_once_more(bench: Bench) -> None:
-    store = bench.store()
-    bench.up("primary")
-    asked: list[tuple[int, list[str]]] = []
-    bench.dispatch.read_through = lambda ident, paths: asked.append((ident, paths))
-    request = bench.accept("PATCH")
-    unheld(bench, store, bench.asked("primary")[0])
-    [(ident, paths)] = asked
-    assert paths == ["a/b"]
-    assert received(request) == []
-    assert store.take(Kind.COMMIT) == []
-    assert bench.dispatch.open_requests() == 1
-    bench.dispatch.on_read_through(ident, None)
-    bench.dispatch.on_read_through(ident, None)
-    [again] = store.take(Kind.COMMIT)
-    assert (again[4], again[5]) == (ident, b"writes")
-    assert again[1] & FLAG_READ_THROUGH
-    # The store dies with it: the next one is told the same.
-    bench.dispatch.store_lost()
-    [last] = bench.store().take(Kind.COMMIT)
-    assert last[1] == FLAG_READ_THROUGH | FLAG_RESENT
-    bench.result(last)
-    assert only(request).status == 200
-
-
-def test_a_write_that_cannot_be_judged_is_refused_with_a_hint(bench: Bench) -> None:
-    store = bench.store()
-    bench.up("primary")
-    idents: list[int] = []
-    bench.dispatch.read_through = lambda ident, _: idents.append(ident)
-    request = bench.accept("PATCH")
-    unheld(bench, store, bench.asked("primary")[0])
-    problem = Problem("unavailable", "upstream is out", retry_after_s=60)
-    bench.dispatch.on_read_through(idents[0], problem)
-    answered = only(request)
-    assert (answered.status, answered.headers["retry-after"], answered.json["retryAfter"]) == (503, "60", 60)
-    assert "upsert=true" in answered.json["hint"]
+def test_a_killer_among_a_hundred(bench: Bench) -> None:
+    """Whatever worker begins the killer dies, with all that it holds; the neighbours are answered, each once."""
+    bench.up("primary", "secondary")
+    killer = bench.accept(target="/v1/documents/a/killer", headers={"x-request-id": "r-7"})
+    innocents = [bench.accept(target=f"/v1/documents/a/{number}") for number in range(100)]
+    deaths = 0
+    while not received(killer):
+        for slot in [slot for slot in bench.workers if bench.asked_has(slot, b"killer")]:
+            deaths += 1
+            bench.down(slot)
+            bench.up(slot)
+            break
+        for slot in list(bench.workers):
+            if not bench.asked_has(slot, b"killer"):
+                for frame in bench.asked(slot):
+                    bench.answer(slot, frame)
+        bench.accept(target="/v1/documents/a/newcomer")
+    while sum(len(bench.answer_all(slot)) for slot in bench.workers):
+        pass
+    assert deaths == RETRIES + 1
+    assert [only(innocent).status for innocent in innocents] == [200] * 100
+    assert (only(killer).status, only(killer).json["requestId"]) == (502, "r-7")
     assert bench.dispatch.open_requests() == 0
 
 
-def test_a_read_through_that_does_not_end_is_not_waited_for_for_ever(bench: Bench) -> None:
+def test_while_the_only_worker_tries_suspects_newcomers_wait(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    suspects = [bench.accept() for _ in range(4)]
+    bench.answer_all("secondary")
+    bench.down("primary")
+    newcomer = bench.accept()
+    [first] = bench.asked("secondary")
+    # The other one is back, and takes what is new.
+    bench.up("primary")
+    [frame] = bench.asked("primary")
+    bench.answer("primary", frame)
+    assert only(newcomer).status == 200
+    bench.answer("secondary", first)
+    bench.answer_all("secondary")
+    assert [only(suspect).status for suspect in suspects] == [200] * 4
+
+
+def test_a_suspect_that_becomes_a_commit_is_none_any_more(bench: Bench) -> None:
     store = bench.store()
     bench.up("primary")
-    bench.dispatch.read_through = lambda *_: None
-    request = bench.accept("PATCH")
-    unheld(bench, store, bench.asked("primary")[0])
+    requests = [bench.accept("PUT") for _ in range(2)]
+    bench.down("primary")
+    bench.up("primary")
+    for _ in requests:
+        [frame] = bench.asked("primary")
+        bench.commit("primary", frame)
+    for frame in store.take(Kind.COMMIT):
+        bench.result(frame)
+    assert [only(request).status for request in requests] == [200] * 2
+    assert len([bench.accept() for _ in range(3)]) == len(bench.asked("primary"))
+
+
+def test_a_suspect_that_takes_long_holds_up_nobody_for_ever(bench: Bench) -> None:
+    bench.up("primary")
+    slow, other = bench.accept(), bench.accept()
+    bench.down("primary")
+    bench.up("primary")
+    [frame] = bench.asked("primary")
+    bench.pass_time(Patience(0, 0).trial_s + 1)
+    assert len(bench.answer_all("primary")) == 1
+    assert only(other).status == 200
+    bench.answer("primary", frame)
+    assert only(slow).status == 200
+
+
+def test_a_suspect_that_nobody_takes_is_late_like_any(bench: Bench) -> None:
+    bench.up("primary")
+    requests = [bench.accept() for _ in range(2)]
+    bench.down("primary")
     bench.pass_time(TIMEOUT_S + 1)
-    assert only(request).status == 503
-    assert "upstream" in only(request).json["detail"]
+    assert [only(request).status for request in requests] == [503] * 2
     assert bench.dispatch.open_requests() == 0
+
+
+# -- drained and replaced
+
+
+def test_who_does_not_serve_gets_nothing_new_and_keeps_what_it_has(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    before = [bench.accept() for _ in range(2)]
+    kept = bench.asked("primary")
+    bench.answer_all("secondary")
+    bench.dispatch.serve([SERVERS["secondary"]])
+    for _ in range(4):
+        bench.accept()
+    assert not bench.asked("primary")
+    assert len(bench.answer_all("secondary")) == 4
+    for frame in kept:
+        bench.answer("primary", frame)
+    assert [only(request).status for request in before] == [200] * 2
+    bench.dispatch.serve([])
+    assert not bench.dispatch.has_workers
+    late = bench.accept()
+    bench.dispatch.serve([SERVERS["primary"]])
+    bench.answer_all("primary")
+    assert only(late).status == 200
+
+
+def test_what_is_taken_back_is_answered_by_another_and_only_once(bench: Bench) -> None:
+    bench.up("primary", "secondary")
+    requests = [bench.accept() for _ in range(2)]
+    bench.answer_all("secondary")
+    [frame] = bench.asked("primary")
+    bench.dispatch.serve([SERVERS["secondary"]])
+    assert bench.dispatch.take_back(bench.workers["primary"]) == 1
+    assert len(bench.answer_all("secondary")) == 1
+    bench.answer("primary", frame)
+    assert [only(request).status for request in requests] == [200] * 2
+    assert bench.dispatch.inflight("primary") == 0
+
+
+def test_who_is_replaced_finishes_and_its_death_costs_nothing(bench: Bench) -> None:
+    bench.up("primary")
+    requests = [bench.accept() for _ in range(2)]
+    former = bench.workers["primary"]
+    first, _ = bench.asked("primary")
+    bench.up("primary")
+    assert bench.dispatch.inflight("primary") == 2
+    sent = answer(200, b"{}", server=b"primary", request_id=b"r")
+    bench.dispatch.on_answer(former, (Kind.ANSWER, 0, 200, former.generation, first[4], sent))
+    assert not bench.asked("primary")
+    bench.dispatch.worker_lost(former, [SERVERS["primary"]])
+    assert len(bench.answer_all("primary")) == 1
+    assert [only(request).status for request in requests] == [200] * 2
+
+
+# -- what takes its time
+
+
+def test_an_order_is_answered_once_it_is_in_force(bench: Bench) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[Any] = loop.create_future()
+        refused: asyncio.Future[Any] = loop.create_future()
+        failed: asyncio.Future[Any] = loop.create_future()
+        never: asyncio.Future[Any] = loop.create_future()
+        asked = []
+        for future in (done, refused, failed, never):
+            bench.local = lambda _, future=future: future
+            asked.append(bench.accept("POST", "/admin/failover"))
+        assert bench.dispatch.open_requests() == 4
+        done.set_result((200, b"application/json", b"{}"))
+        refused.set_exception(Problem("conflict", "no"))
+        failed.set_exception(RuntimeError("a fault of ours"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert [only(request).status for request in asked[:3]] == [200, 409, 500]
+        bench.dispatch.stop()
+        bench.dispatch.give_up()
+        assert (only(asked[3]).status, only(asked[3]).closes) == (503, True)
+        never.set_result((200, b"application/json", b"{}"))
+        await asyncio.sleep(0)
+        assert bench.dispatch.open_requests() == 0
+
+    asyncio.run(main())

@@ -28,11 +28,11 @@ class Turns:
             self.runs.workers[server.slot] = Worker(server.slot, server.slot.encode(), 1, self.links[server.slot])
         self.runs.update(SERVERS)
 
-    def turn(self, requests: int, avoid: str | None = None) -> list[str]:
+    def turn(self, requests: int) -> list[str]:
         """Where the requests of one turn go, in order."""
         slots = []
         for _ in range(requests):
-            worker = self.runs.pick(avoid)
+            worker = self.runs.pick()
             assert worker is not None
             self.links[worker.slot].frames.append((0, 0, 0, 0, 0, b""))
             slots.append(worker.slot)
@@ -70,12 +70,6 @@ def test_long_turns_do_not_fall_to_one_worker(mode: str, share: float) -> None:
     assert abs(counts["primary"] - share * counts.total()) <= 2 * RUN_AT_MOST
 
 
-def test_a_worker_to_avoid_ends_the_run() -> None:
-    turns = Turns()
-    for _ in range(20):
-        assert set(turns.turn(3, avoid="primary")) == {"secondary"}
-
-
 def test_after_a_change_nobody_stays_with_a_worker_that_is_gone() -> None:
     turns = Turns()
     turns.turn(1)
@@ -85,14 +79,14 @@ def test_after_a_change_nobody_stays_with_a_worker_that_is_gone() -> None:
     assert turns.turn(5) == ["secondary"] * 5
     turns.runs.workers.clear()
     turns.runs.update([])
-    assert turns.runs.pick(None) is None
+    assert turns.runs.pick() is None
 
 
 def test_where_the_load_decides_it_is_asked_for_each_request() -> None:
     turns = Turns("least_conn")
     taken = []
     for number in range(20):
-        worker = turns.runs.pick(None)
+        worker = turns.runs.pick()
         assert worker is not None
         turns.links[worker.slot].frames.append((0, 0, 0, 0, 0, b""))
         worker.held[number] = Request(number, incoming("GET", "/"), b"r", 0.0)
@@ -106,13 +100,13 @@ def test_a_client_sticks_to_its_worker_and_others_do_not() -> None:
         runs.workers[server.slot] = Worker(server.slot, server.slot.encode(), 1, KeptLink())
     runs.update(SERVERS)
 
-    def slot(client: bytes | None, avoid: str | None = None) -> str:
-        worker = runs.pick(avoid, client)
+    def slot(client: bytes | None) -> str:
+        worker = runs.pick(client)
         assert worker is not None
         return worker.slot
 
     assert {slot(b"secondary") for _ in range(10)} == {"secondary"}
-    assert slot(b"secondary", avoid="secondary") == "primary"
     assert {slot(b"") for _ in range(2)} == {slot(None) for _ in range(2)} == {"primary", "secondary"}
+    assert runs.lines(b"", "gone") == b""
     assert runs.lines(b"", "primary") == b"Set-Cookie: SERVERID=primary; Path=/; HttpOnly; SameSite=Lax\r\n"
     assert Runs(MODES["weighted"]()).lines(b"", "primary") == b""

@@ -36,7 +36,7 @@ QUEUE: dict[str, Any] = {
 
 
 def worker(role: str, state: str = "up", reason: str | None = None) -> WorkerState:
-    return WorkerState(role, role, 7, state, 1.0, 0, 0.5, 1000, 2.0, 3.0, 0, 0.2, reason)
+    return WorkerState(role, role, 7, state, 1.0, 0, 0.5, 1000, 2.0, 3.0, 0, 0.2, reason, serves=state == "up")
 
 
 def process(name: str, state: str = "up", reason: str | None = None) -> ProcessState:

@@ -1,4 +1,4 @@
-"""What tests with real children need."""
+"""What tests with children need, real ones and mere processes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,13 @@ from collections.abc import Iterator
 import pytest
 
 from deora.supervisor.process import _PR_SET_CHILD_SUBREAPER, _prctl, become_subreaper
+from tests.fakes.arbiter import Arbitrate, arbitration
+
+
+@pytest.fixture
+def arbitrate(monkeypatch: pytest.MonkeyPatch) -> Arbitrate:
+    """See `tests.fakes.arbiter.arbitration`."""
+    return arbitration(monkeypatch)
 
 
 @pytest.fixture

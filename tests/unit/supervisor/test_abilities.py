@@ -52,6 +52,6 @@ def test_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_has_no_effect_is_named() -> None:
-    changed = config(servers={"max_memory": "512MiB"}, operations={"backup": {"dir": "b"}}, queue={"max_entries": 7})
+    changed = config(operations={"backup": {"dir": "b"}}, queue={"max_entries": 7})
     check_abilities(changed)
-    assert idle_settings(changed) == ["servers.max_memory", "operations"]
+    assert idle_settings(changed) == ["operations"]

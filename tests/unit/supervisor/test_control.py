@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.observe import prometheus
 from deora.supervisor.control import Control
+from deora.supervisor.orders import Orders
 from deora.wire.answers import JSON
 from deora.wire.frames import unpack
 from tests.fakes.gauges import GaugesBench, upstream_figures
@@ -23,7 +25,8 @@ class Bench(GaugesBench):
     def __init__(self) -> None:
         super().__init__()
         self.is_ready = False
-        self.control = Control(self.gauges, self.metrics, self.clock.monotonic_s, lambda: self.is_ready)
+        orders = Orders(self.arbiter, self.dispatch)
+        self.control = Control(self.gauges, self.metrics, self.clock.monotonic_s, lambda: self.is_ready, orders)
 
     def ask(self, target: str, method: str = "GET", scope: Scope = Scope.ADMIN) -> tuple[int, Any]:
         """Status and JSON of what the supervisor answers itself."""
@@ -155,3 +158,58 @@ def test_upstreams_are_steered_by_the_store(bench: Bench, action: str, operation
     assert (refused.value.status, refused.value.fields) == (405, {"allow": "POST"})
     # Anything else there is for a worker to say no to.
     assert bench.control.answer(incoming("POST", "/admin/upstreams/secondary:drop")) is None
+
+
+# -- orders
+
+
+def order(bench: Bench, target: str, scope: Scope = Scope.ADMIN) -> tuple[int, Any]:
+    """Status and JSON of an order that is followed."""
+
+    async def follow() -> tuple[int, Any]:
+        reply = bench.control.answer(incoming("POST", target, scope=scope))
+        assert isinstance(reply, asyncio.Future)
+        status, _, content = await reply
+        return status, json.loads(content)
+
+    return asyncio.run(follow())
+
+
+def test_orders_are_followed(bench: Bench) -> None:
+    bench.up()
+    assert order(bench, "/admin/workers/primary:drain") == (
+        200,
+        {"slot": "primary", "state": "drain", "pid": None, "redispatched": 0},
+    )
+    assert bench.ask("/status")[1]["workers"][0]["state"] == "drain"
+    assert order(bench, "/admin/workers/primary:maint")[1]["state"] == "maint"
+    assert order(bench, "/admin/workers/primary:ready")[1]["state"] == "up"
+    assert order(bench, "/admin/failover") == (200, {"failover": True, "redispatched": 0})
+    _, found = bench.ask("/health")
+    assert (found["status"], found["services"]["primary"]) == ("degraded", False)
+    [alert] = [alert for alert in bench.ask("/status")[1]["alerts"] if alert["name"] == "failed-over"]
+    assert alert["hint"] == "deora recover"
+    with pytest.raises(Problem, match="no worker but secondary is up"):
+        order(bench, "/admin/workers/secondary:drain")
+    assert order(bench, "/admin/recover") == (200, {"failover": False})
+    assert bench.ask("/health")[1]["services"]["primary"]
+
+
+ORDERS = ["/admin/failover", "/admin/recover", *(f"/admin/workers/primary:{verb}" for verb in ("drain", "ready"))]
+
+
+@pytest.mark.parametrize("target", [*ORDERS, "/admin/workers/primary:maint", "/admin/workers/primary:restart"])
+def test_orders_need_the_admin_scope_and_a_post(bench: Bench, target: str) -> None:
+    bench.up()
+    with pytest.raises(Problem) as caught:
+        bench.control.answer(incoming("POST", target, scope=Scope.WRITE))
+    assert caught.value.kind == "forbidden"
+    with pytest.raises(Problem) as caught:
+        bench.control.answer(incoming("GET", target))
+    assert caught.value.kind == "method-not-allowed"
+    assert bench.ask("/health")[1]["services"]["primary"]
+
+
+@pytest.mark.parametrize("target", ["/admin/workers/primary:jump", "/admin/workers/primary", "/admin/failovers"])
+def test_no_such_order(bench: Bench, target: str) -> None:
+    assert bench.control.answer(incoming("POST", target)) is None

@@ -43,7 +43,7 @@ def broken_zygote(monkeypatch: pytest.MonkeyPatch) -> None:
     async def start() -> None:
         raise StartError("no zygote", hint="install it again")
 
-    monkeypatch.setattr("deora.supervisor.arbiter.Zygote.start", start)
+    monkeypatch.setattr("deora.supervisor.zygotes.Zygote.start", start)
 
 
 @pytest.mark.usefixtures("broken_zygote")
@@ -58,7 +58,7 @@ def test_a_fault_of_ours_at_the_start_is_not_hidden(tmp_path: Path, monkeypatch:
     async def start() -> None:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr("deora.supervisor.arbiter.Zygote.start", start)
+    monkeypatch.setattr("deora.supervisor.zygotes.Zygote.start", start)
     with pytest.raises(RuntimeError, match="broken"):
         run(options(tmp_path))
     assert is_free(tmp_path)
@@ -117,8 +117,9 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("broken_zygote")
 def test_settings_without_effect_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(StartError, match="no zygote"):
-        run(options(tmp_path, servers={"max_memory": "512MiB"}))
-    assert "servers.max_memory" in caplog.text
+        run(options(tmp_path, operations={"backup": {"keep": 7}}))
+    assert "have no effect in DEORA" in caplog.text
+    assert "operations" in caplog.text
 
 
 def test_the_supervisor_imports_neither_the_command_line_nor_any_child() -> None:

@@ -7,7 +7,17 @@ from itertools import product
 
 import pytest
 
-from deora.supervisor.roster import LONGEST_PAUSE_S, TRANSITIONS, Event, Member, State, pause_s
+from deora.supervisor.roster import (
+    LONGEST_PAUSE_S,
+    TRANSITIONS,
+    Duty,
+    Event,
+    Member,
+    State,
+    left_without,
+    pause_s,
+    serving,
+)
 
 # What cannot happen: a child that runs is not spawned, one that does not run neither says HELLO nor ends, and a pause
 # ends only where one began.
@@ -108,3 +118,97 @@ def test_at_most_ten_starts_in_any_minute(chance: str, start_s: float) -> None:
 def test_pauses_are_jittered() -> None:
     # Two workers that cannot boot for the same reason do not come back at the same moment for ever.
     assert pause_s(5, 0.0) < pause_s(5, 0.5) < pause_s(5, 1.0)
+
+
+# -- who serves
+
+
+def worker(word: str, slot: str = "w") -> Member:
+    """A worker as a few letters describe it: up, or not; its duty; what is wrong with it."""
+    member = Member(slot, "worker")
+    for name in word.split():
+        if name in ("up", "starting", "delayed", "down"):
+            member.state = State(name)
+            member.failures = 1 if name == "delayed" else 0
+        elif name in ("drain", "maint"):
+            member.duty = Duty(name)
+        elif name == "standby":
+            member.stands_by = True
+        elif name == "unsound":
+            member.is_sound = False
+        else:
+            assert name == "again"
+            member.failures = 1
+    return member
+
+
+@pytest.mark.parametrize(
+    ("workers", "serve"),
+    [
+        (["up", "up"], [0, 1]),
+        (["up", "down"], [0]),
+        (["down", "starting"], []),
+        (["up drain", "up"], [1]),
+        (["up maint", "up"], [1]),
+        (["up standby", "up"], [1]),
+        (["up unsound", "up"], [1]),
+        # One that answers late is better than none.
+        (["up unsound", "up unsound"], [0, 1]),
+        (["up unsound", "up drain"], [0]),
+        (["up unsound", "starting"], [0]),
+        # The other one is on its way: what is out by order stays out.
+        (["up drain", "starting"], []),
+        (["up drain", "down"], []),
+        (["up standby", "starting"], []),
+        # The other one cannot start: it helps out, unless it is in maintenance.
+        (["up drain", "delayed"], [0]),
+        (["up standby", "delayed"], [0]),
+        (["up standby", "starting again"], [0]),
+        (["up maint", "delayed"], []),
+        (["up maint standby", "delayed"], []),
+        (["up drain", "delayed", "starting"], []),
+        (["starting drain", "delayed"], []),
+        ([], []),
+    ],
+)
+def test_who_serves(workers: list[str], serve: list[int]) -> None:
+    members = [worker(word) for word in workers]
+    assert serving(members) == [members[index] for index in serve]
+
+
+@pytest.mark.parametrize(
+    ("others", "alone"),
+    [
+        (["up"], False),
+        (["up", "down"], False),
+        (["starting"], True),
+        (["up drain"], True),
+        (["up maint"], True),
+        (["up standby"], True),
+        (["up unsound"], True),
+        ([], True),
+    ],
+)
+def test_whether_nobody_would_be_left(others: list[str], alone: bool) -> None:
+    taken = worker("up", "taken")
+    workers = [taken, *(worker(word, f"w{number}") for number, word in enumerate(others))]
+    assert left_without([taken], workers) is alone
+    assert left_without(workers, workers)
+
+
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [
+        ("up", "up"),
+        ("starting", "starting"),
+        ("delayed drain", "delayed"),
+        ("up drain", "drain"),
+        ("up standby", "drain"),
+        ("up maint", "maint"),
+        ("up maint standby", "maint"),
+        ("up unsound", "down"),
+        ("up unsound drain", "down"),
+    ],
+)
+def test_what_status_shows(word: str, shown: str) -> None:
+    assert worker(word).shown == shown
