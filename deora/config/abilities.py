@@ -8,7 +8,4 @@ from __future__ import annotations
 
 from typing import Final
 
-IDLE: Final = (
-    "security.limits.streams",
-    "operations",
-)
+IDLE: Final = ("operations",)

@@ -35,7 +35,8 @@ from deora.gateway.http import (
 from deora.gateway.incoming import Front, Incoming
 from deora.gateway.limits import Limits
 from deora.gateway.origins import ALLOWED_METHODS
-from deora.wire.answers import problem_answer
+from deora.gateway.outflow import Client, Outflow
+from deora.wire.answers import problem_answer, with_lines
 
 _log = logging.getLogger("deora.gateway")
 
@@ -87,6 +88,7 @@ class Connection(asyncio.Protocol):
         self._begins_head = True
         self._body_since_s = 0.0
         self._at_work: Incoming | None = None
+        self._outflow: Outflow | None = None
         self.peer = CONTROL_SOCKET
         self.since_s = 0.0
         self.on_message_begin()
@@ -105,11 +107,13 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._waiting.clear()
         self._server.left(self)
+        if self._outflow is not None:
+            self._outflow.client.lost()
 
     def eof_received(self) -> bool:
         # A client may end its sending and still wait for what it has asked for.
         self._deaf = self._client_ended = True
-        return (self._busy or bool(self._waiting)) and not self._lingers
+        return (self._busy or bool(self._waiting)) and not self._lingers and self._outflow is None
 
     def pause_writing(self) -> None:
         self._unread = True
@@ -117,6 +121,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._unread = False
         self.since_s = self._server.now_s()
+        if self._outflow is not None:
+            self._outflow.client.drained()
         self._take_waiting()
 
     def data_received(self, data: bytes) -> None:
@@ -272,7 +278,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         lines = self._at_work.lines if self._at_work is not None else b""
-        transport.write(_with_lines(answer, lines) if lines else answer)
+        transport.write(with_lines(answer, lines) if lines else answer)
         if close or self._closing:
             self._closing = True
             if self._deaf:
@@ -286,6 +292,15 @@ class Connection(asyncio.Protocol):
             self._take_waiting()
         if self._deaf and not self._busy and not self._waiting:
             self.close_when_idle()
+
+    def begin_stream(self, head: bytes, client: Client) -> Outflow | None:
+        """See `gateway.incoming.Sender`. The connection is the stream's from here on."""
+        transport, request = self._transport, self._at_work
+        if transport is None or request is None:
+            return None
+        self._outflow = Outflow(transport, client, chunked=self._parser.get_http_version() != "1.0")
+        transport.write(with_lines(head, request.lines + self._outflow.lines))
+        return self._outflow
 
     def _take_waiting(self) -> None:
         """Takes the next requests of the pipeline. A loop, since an answer may come within `accept`."""
@@ -383,9 +398,3 @@ def _peer_of(transport: asyncio.Transport) -> Peer:
         return CONTROL_SOCKET
     address = str(name[0])
     return Peer(address, is_loopback(address), transport.get_extra_info("ssl_object") is not None)
-
-
-def _with_lines(answer: bytes, lines: bytes) -> bytes:
-    """The answer with further header lines, behind its status line."""
-    start = answer.index(b"\r\n") + 2
-    return b"".join((answer[:start], lines, answer[start:]))

@@ -28,6 +28,7 @@ from deora.gateway.replies import Replies
 from deora.gateway.requests import Patience, Request, Worker, worker_lost
 from deora.gateway.runs import Runs
 from deora.gateway.sticky import Sticky
+from deora.gateway.streams import Streams
 from deora.gateway.suspects import Suspects
 from deora.observe.metrics import Metrics
 from deora.wire.frames import Frame, Kind, encode
@@ -56,11 +57,13 @@ class Dispatch:
         now_s: Callable[[], float],
         local: Local,
         sticky: Sticky | None = None,
+        streams: Streams | None = None,
     ) -> None:
         self._runs = Runs(balancer, sticky)
         self._patience = patience
         self._now_s = now_s
         self._local = local
+        self.streams = streams if streams is not None else Streams(0, metrics, now_s)
         # Run and count together name a request for ever: a later supervisor must not reuse what a store remembers.
         self.run = int.from_bytes(os.urandom(4), "big") & 0x7FFF_FFFF
         self._ids = count(1)
@@ -201,6 +204,12 @@ class Dispatch:
             if self._suspects.are_there:
                 self._let_go(worker, request)
 
+    def on_stream(self, worker: Worker, frame: Frame) -> None:
+        """A worker's STREAM: the answer goes on as long as its client stays."""
+        request = self.streams.on_stream(worker, frame)
+        if request is not None and self._suspects.are_there:
+            self._let_go(worker, request)
+
     # -- workers come and go
 
     def worker_up(self, worker: Worker, servers: list[Server]) -> None:
@@ -232,6 +241,7 @@ class Dispatch:
     def serve(self, servers: list[Server]) -> None:
         """From now on these workers take requests, and no others. What others hold stays with them."""
         self._servers = servers
+        self.streams.update([self._workers[server.slot] for server in servers])
         self._open = []
         self._runs.update([])
         self._place()
@@ -278,6 +288,7 @@ class Dispatch:
         for request in (*self._waiting, *self._suspects.waiting, *self._later.values()):
             request.incoming.close = True
         self.commits.stop()
+        self.streams.end()
 
     def give_up(self) -> None:
         """Refuses what has no answer yet: the instance ends."""
@@ -292,6 +303,7 @@ class Dispatch:
         now_s = self._now_s()
         oldest_s = now_s - self._patience.request_timeout_s
         self.commits.sweep(now_s, self._patience)
+        self.streams.sweep()
         for queue in (self._waiting, self._suspects.waiting):
             for request in [request for request in queue if request.started_s < oldest_s]:
                 queue.remove(request)

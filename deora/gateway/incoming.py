@@ -6,14 +6,19 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from deora.errors import Problem
+from deora.gateway.outflow import Client, Outflow
 from deora.wire.frames import FLAG_CLOSE, FLAG_GZIP, FLAG_HEAD
 
 
 class Sender(Protocol):
-    """Where the answer goes."""
+    """Where the answer goes: whole, or as a stream."""
 
     def send(self, answer: bytes, *, close: bool) -> None:
         """Sends the answer of the request at work; with `close` it is the last one."""
+
+    def begin_stream(self, head: bytes, client: Client) -> Outflow | None:
+        """Sends the head of an answer that goes on; None where the client has gone. `client` is told what becomes of
+        the connection."""
 
 
 @dataclass(slots=True)

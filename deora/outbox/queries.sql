@@ -161,7 +161,7 @@ SELECT min(id), (SELECT running_s FROM entries WHERE id = (
 FROM entries INDEXED BY entries_live WHERE upstream = :upstream AND state = 0;
 
 -- name: prunable
-SELECT id, upstream, length(payload), running_s, state FROM entries WHERE id > ? ORDER BY id LIMIT ?;
+SELECT id, upstream, length(payload), running_s, state, commit_no FROM entries WHERE id > ? ORDER BY id LIMIT ?;
 
 -- name: origins
 SELECT id, upstream, node, epoch FROM origins;

@@ -84,7 +84,7 @@ class Adoption:
             document = self._documents.get(path)
             if document is None:
                 if data is not None:
-                    self._show_first(path, data, seq if upstream.name == PRIMARY else 0)
+                    self._show_first(path, data, seq if upstream.name == PRIMARY else 0, commit_no + 1)
             elif upstream.name == PRIMARY and not self._replace_base(upstream, document, data, seq, commit_no + 1):
                 again.append(path)
         return again
@@ -140,9 +140,10 @@ class Adoption:
 
     # -- inside
 
-    def _show_first(self, path: str, data: bytes, seq: int) -> None:
+    def _show_first(self, path: str, data: bytes, seq: int, commit_no: int) -> None:
         """A document that this box holds from now on. Its version is that of the copy, by which clients may guard."""
         document = self._documents.create(path)
+        self._begin_commit(commit_no, path)
         document.show(data, copy_version(data), document.commit_no, self._clock.wall_us())
         self._note_base(document, data, seq, in_step=True)
         self._settlements.notices[document.path] = None
@@ -172,11 +173,16 @@ class Adoption:
             # Nothing new, which is the common case: no row is written, and so nothing has to be synced.
             return True
         if merged.view != document.view:
-            self._progress.commit_no = commit_no
+            self._begin_commit(commit_no, document.path)
             document.show(merged.view, self._progress.version(), document.commit_no, self._clock.wall_us())
             self._settlements.notices[document.path] = None
         self._note_base(document, data, seq, in_step=not waiting)
         return True
+
+    def _begin_commit(self, commit_no: int, path: str) -> None:
+        """All that one call changes is one commit, and streams tell of it."""
+        self._progress.commit_no = commit_no
+        self._documents.log.note(commit_no, [path], self._progress.running_s)
 
     def _note_base(self, document: Document, data: bytes | None, seq: int, *, in_step: bool) -> None:
         document.base_state, document.base = (Base.SAME, None) if in_step else (Base.HELD, data)

@@ -16,6 +16,7 @@ from deora.outbox.states import STORED, State
 from deora.outbox.storage import OVERHEAD_BYTES, Outbox
 from deora.store.answers import Answers
 from deora.store.identity import Progress
+from deora.store.settlements import PRIMARY
 from deora.store.view import Documents
 
 # Rows a step: at most a few milliseconds of a transaction that a client might wait for.
@@ -77,7 +78,8 @@ class Housekeeping:
         pruned = self._prune_entries()
         joining = self._outbox.join_some() if idle else False
         swept = self._sweep()
-        return joining or max(pruned, swept, self._answers.prune(ROWS_AT_ONCE)) >= ROWS_AT_ONCE
+        changes = self._documents.log.prune(ROWS_AT_ONCE, self._progress.running_s - self._retention_s)
+        return joining or max(pruned, swept, changes, self._answers.prune(ROWS_AT_ONCE)) >= ROWS_AT_ONCE
 
     def _sweep(self) -> int:
         """Removes rows of documents that are gone; whether another upstream still waits for one, the queues tell.
@@ -109,7 +111,8 @@ class Housekeeping:
         by_id = {upstream.id: upstream for upstream in upstreams}
         oldest_kept_s = self._progress.running_s - self._retention_s
         gone: list[tuple[int]] = []
-        for ident, upstream_id, size_bytes, running_s, state in rows:
+        pruned_commit = 0
+        for ident, upstream_id, size_bytes, running_s, state, commit_no in rows:
             self._position = ident
             upstream = by_id.get(upstream_id)
             if state != STORED[State.DONE] or (running_s > oldest_kept_s and over_bytes <= 0 and not self.is_short):
@@ -117,12 +120,16 @@ class Housekeeping:
             if upstream is not None and upstream.lost:
                 continue
             gone.append((ident,))
+            if upstream is not None and upstream.name == PRIMARY:
+                pruned_commit = commit_no
             over_bytes -= size_bytes + OVERHEAD_BYTES
             if upstream is not None:
                 upstream.done -= 1
                 upstream.done_bytes -= size_bytes + OVERHEAD_BYTES
                 upstream.changed = True
         self._db.executemany(SQL["delete_entry"], gone)
+        if pruned_commit:
+            self._documents.log.pruned(pruned_commit)
         if len(rows) < ROWS_AT_ONCE:
             self._position = None
             self._next_pass_s = self._progress.running_s + max(60, self._retention_s // 24)

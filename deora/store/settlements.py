@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deora.clock import Clock
+from deora.documents.writes import decode_writes
 from deora.errors import Problem
 from deora.outbox.figures import Upstream
 from deora.outbox.heads import decode_heads, document_of, head_id
@@ -114,6 +115,10 @@ class Settlements:
         db = self._outbox.database
         db.execute(SQL["give_up_number_of"], (entry.id,))
         db.execute(SQL["delete_entry"], (entry.id,))
+        if upstream.name == PRIMARY:
+            # The entry was what told streams of its commit.
+            paths = list(dict.fromkeys(write.path for write in decode_writes(entry.payload)))
+            self._documents.log.note(entry.commit_no, paths, self._progress.running_s)
         db.execute(SQL["delete_dead_letters"], (entry.id,))
         upstream.dead -= 1
         upstream.live_bytes -= len(entry.payload) + OVERHEAD_BYTES
@@ -167,6 +172,8 @@ class Settlements:
         """Works the views out again from the bases, as one new commit; where a base is lost, a copy will do it."""
         self._progress.commit_no += 1
         version, now_us = self._progress.version(), self._clock.wall_us()
+        paths = [document.path for document in documents]
+        self._documents.log.note(self._progress.commit_no, paths, self._progress.running_s)
         for document in documents:
             document.keep_base()
             if document.base_state != Base.LOST:

@@ -21,6 +21,7 @@ from typing import Final
 import orjson
 
 from deora.documents.paths import split
+from deora.store.changes import ChangeLog
 
 _COLUMNS: Final = """id, collection, name, version, commit_no, created_us, updated_us, pending, dead, base_state,
   CAST(view AS BLOB), CAST(base AS BLOB), base_seq, checked_us"""
@@ -118,6 +119,7 @@ class Documents:
         self._by_path: dict[str, Document] = {}
         self._changed: dict[str, Document] = {}
         self._absent: set[str] = set()
+        self.log = ChangeLog(db)
         [(self._last_id,)] = db.execute("SELECT coalesce(max(id), 0) FROM documents").fetchall()
 
     def get(self, path: str) -> Document | None:
@@ -222,6 +224,7 @@ class Documents:
             self._db.executemany(_INSERT, inserts)
         if updates:
             self._db.executemany(_UPDATE, updates)
+        self.log.flush()
         self._by_path.clear()
         self._absent.clear()
         self._changed.clear()

@@ -150,6 +150,12 @@ class Arbiter:
         elif kind == Kind.COMMIT:
             if child.worker is not None:
                 self._dispatch.on_commit(child.worker, frame)
+        elif kind == Kind.EVENTS:
+            if child.worker is not None:
+                self._dispatch.streams.on_events(child.worker, frame)
+        elif kind == Kind.STREAM:
+            if child.worker is not None:
+                self._dispatch.on_stream(child.worker, frame)
         elif kind == Kind.RESULT:
             self._dispatch.commits.on_result(frame)
         elif kind == Kind.NOTICE:

@@ -31,6 +31,7 @@ from deora.gateway.origins import Origins
 from deora.gateway.requests import Patience
 from deora.gateway.server import Server
 from deora.gateway.sticky import STICKY, Sticky
+from deora.gateway.streams import Streams
 from deora.gateway.surplus import Entrance, room_for_clients
 from deora.gateway.tls import server_context
 from deora.observe.logs import configure
@@ -75,6 +76,7 @@ class Supervisor:
             time.monotonic,
             lambda request: self._control.answer(request),
             _sticky(config),
+            Streams(config.security.limits.streams, self._metrics, time.monotonic),
         )
         self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
         self._watch = Watch(config, self._arbiter)

@@ -11,6 +11,7 @@ from deora.errors import Problem
 
 JSON: Final = b"application/json"
 PROBLEM_JSON: Final = b"application/problem+json"
+EVENT_STREAM: Final = b"text/event-stream"
 
 # An answer is data: no browser is to guess that it is a page or a script (WHATWG Fetch, nosniff).
 _STATUS_LINES: Final = {
@@ -63,6 +64,21 @@ def answer(
     )
 
 
+def stream_head(*, server: bytes, request_id: bytes) -> bytes:
+    """The head of a stream of events. It says that proxies are not to gather it (X-Accel-Buffering is nginx's)."""
+    return b"".join(
+        (
+            _STATUS_LINES[200],
+            EVENT_STREAM,
+            b"\r\nX-Deora-Server: ",
+            server,
+            b"\r\nX-Request-Id: ",
+            request_id,
+            b"\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nConnection: close\r\n\r\n",
+        )
+    )
+
+
 def problem_answer(
     problem: Problem, *, server: bytes, request_id: bytes, headers: bytes = b"", close: bool = False, head: bool = False
 ) -> bytes:
@@ -83,3 +99,9 @@ def problem_answer(
         close=close,
         head=head,
     )
+
+
+def with_lines(answer: bytes, lines: bytes) -> bytes:
+    """The answer with further header lines, behind its status line."""
+    start = answer.index(b"\r\n") + 2
+    return b"".join((answer[:start], lines, answer[start:]))

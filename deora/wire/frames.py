@@ -21,6 +21,12 @@ A REQUEST's body is the client's request as it came, without the header fields t
 
 with lower-case names; `aux` is the size of the part before the content. Values hold no LF: the HTTP parser has refused
 them. All other bodies are msgpack, but an ANSWER's, which is the HTTP answer byte for byte.
+
+A STREAM from a worker holds [collections or None for all, event id, text]: what the stream shows, where it begins, and
+what its client gets first. A STREAM to a worker holds [collections, event id, reason or None]: the stream `id` goes on
+behind that event, or with a resync for that reason. EVENTS hold [streams, event id, text]: the text for all of these
+streams, which stand at that event then; it is empty where only the place is told. Where `aux` is 1 the worker waits for
+EVENTS with the same id, which say that the clients have taken the text.
 """
 
 from __future__ import annotations
@@ -62,6 +68,9 @@ class Kind(IntEnum):
     CALL = 12  # child -> supervisor -> child; aux: role asked (see Role)
     REPLY = 13  # the answer to a CALL; aux: 0 fine, 1 a problem
     EVENT = 14  # child -> supervisor: something that status, metrics and waiting clients want to know
+    STREAM = 15  # worker -> supervisor: a request's answer is a stream; supervisor -> worker: serve it; see below
+    EVENTS = 16  # worker -> supervisor: what streams get; supervisor -> worker: their clients have taken it
+    UNSTREAM = 17  # supervisor -> worker: this stream is served no more
 
 
 class Role(IntEnum):

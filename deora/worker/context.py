@@ -35,6 +35,15 @@ class Commit:
     wait_s: int = 0
 
 
+@dataclass(slots=True)
+class Stream:
+    """The answer is a stream of changes from the event `start` on, behind `first`, what it begins with."""
+
+    collections: list[str] | None
+    start: str
+    first: bytes
+
+
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A document as its JSON and its version: what the memory cache holds.
@@ -90,5 +99,5 @@ class Context:
         return found
 
 
-Reply = Answer | Commit
+Reply = Answer | Commit | Stream
 Handler = Callable[[Context, Request, bytes], Reply | Awaitable[Reply]]

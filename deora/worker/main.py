@@ -28,8 +28,9 @@ from deora.wire.answers import answer, problem_answer
 from deora.wire.calls import Caller
 from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
+from deora.worker.changes import Changes
 from deora.worker.coding import coded
-from deora.worker.context import Answer, Check, Context, Reply, Shown
+from deora.worker.context import Answer, Check, Context, Reply, Shown, Stream
 from deora.worker.handlers import HANDLERS
 from deora.worker.read_through import ReadThrough
 from deora.worker.reader import Reader
@@ -43,6 +44,7 @@ _log = logging.getLogger("deora.worker")
 
 STOPPING_S = 3.0
 EXIT_CANNOT_BOOT = 3
+STREAM_KINDS = frozenset({Kind.STREAM, Kind.EVENTS, Kind.UNSTREAM})
 
 
 def upstream_checks(config: Config) -> tuple[Check, ...]:
@@ -86,6 +88,7 @@ class Worker:
             moment_reader(SystemClock()),
             self._start,
         )
+        self._changes = Changes(reader, self._generation, loop.time)
         self._context = Context(reader, memory, reads, config.queue.priorities, loop.time, upstream_checks(config))
 
     async def serve(self, sock: socket.socket) -> None:
@@ -93,9 +96,11 @@ class Worker:
         await self._context.reader.open()
         await self._add_tiers()
         link = self._caller.link = await Link.open(sock, self._on_frame, lambda _: self._stopping.set())
+        self._changes.send = link.send
         link.send(encode(Kind.HELLO, 0, pack({}), generation=self._generation))
         try:
             await self._stopping.wait()
+            await self._changes.stop()
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=STOPPING_S)
             link.close()
@@ -125,14 +130,18 @@ class Worker:
             paths = unpack(body)
             self._context.memory.invalidate(paths)
             self._context.reads.forget(paths)
+            self._changes.noticed()
         elif kind == Kind.REPLY:
             self._caller.replied(frame)
+        elif kind in STREAM_KINDS:
+            self._changes.on_frame(frame)
         elif kind == Kind.STORE:
             self._context.memory.clear()
             self._context.reads.forget_all()
             self._start(self._reopen(link))
         elif kind == Kind.PING:
             link.send(encode(Kind.PONG, ident, pack(self._figures()), generation=self._generation))
+            self._changes.tell()
             if self._redis is not None:
                 self._start(self._redis.check())
         elif kind == Kind.STOP:
@@ -147,6 +156,7 @@ class Worker:
     async def _reopen(self, link: Link) -> None:
         try:
             await self._context.reader.reopen()
+            self._changes.noticed()
         except sqlite3.Error as error:
             # What this process holds goes to another; the next one in its place opens the file, or says why it cannot.
             _log.error("the store's file cannot be opened again: %s", error)
@@ -204,6 +214,9 @@ class Worker:
                 head=request.head,
             )
             link.send(encode(Kind.ANSWER, request.id, content, aux=reply.status, generation=self._generation))
+        elif isinstance(reply, Stream):
+            body = pack([reply.collections, reply.start, reply.first])
+            link.send(encode(Kind.STREAM, request.id, body, generation=self._generation))
         else:
             link.send(encode(Kind.COMMIT, request.id, reply.body, aux=reply.wait_s, generation=self._generation))
 

@@ -26,6 +26,7 @@ Methods = dict[bytes, Route]
 EXACT: Final[dict[bytes, Methods]] = {
     b"/v1/documents:commit": {b"POST": Route("commit", WRITE)},
     b"/v1/documents:batchGet": {b"POST": Route("batch_get", READ)},
+    b"/v1/changes": {b"GET": Route("changes", READ)},
     b"/v1/queue/entries": {b"GET": Route("entries", READ)},
     b"/v1/queue:retryDead": {b"POST": Route("retry_dead", ADMIN)},
     b"/v1/queue:pause": {b"POST": Route("pause", ADMIN)},

@@ -180,6 +180,7 @@ class WorkerBench:
         reply = await self.reply(request(method, target, content, ident=ident, **more))
         if isinstance(reply, Answer):
             return Told(reply.status, json.loads(reply.content or b"null"), reply.headers.decode())
+        assert isinstance(reply, Commit)
         return self.commit(ident, reply)
 
     def commit(self, ident: int, commit: Commit) -> Told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from deora.worker.context import Handler
-from deora.worker.handlers import documents, exchange, queries, queue
+from deora.worker.handlers import changes, documents, exchange, queries, queue
 
 HANDLERS: Final[dict[str, Handler]] = {
     "read": documents.read,
@@ -16,6 +16,7 @@ HANDLERS: Final[dict[str, Handler]] = {
     "commit": documents.commit,
     "list": queries.list_documents,
     "batch_get": queries.batch_get,
+    "changes": changes.changes,
     "entries": queue.entries,
     "entry": queue.entry,
     "retry": queue.retry,

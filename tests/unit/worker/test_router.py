@@ -20,6 +20,7 @@ ROUTES = [
     ("POST", "/v1/documents/orders/o1/items", "create", WRITE, "orders/o1/items"),
     ("POST", "/v1/documents:commit", "commit", WRITE, ""),
     ("POST", "/v1/documents:batchGet", "batch_get", READ, ""),
+    ("GET", "/v1/changes", "changes", READ, ""),
     ("GET", "/v1/queue/entries", "entries", READ, ""),
     ("GET", "/v1/queue/entries/7", "entry", READ, "7"),
     ("DELETE", "/v1/queue/entries/7", "drop", ADMIN, "7"),

@@ -1,0 +1,177 @@
+"""Clients of change streams: many in one thread, each with all that it was sent, and how it follows on itself."""
+
+from __future__ import annotations
+
+import json
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+RECEIVE_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """An event as a client has it. `at_s`: when, by the monotonic clock."""
+
+    kind: str
+    id: str
+    data: Any
+    at_s: float
+
+    @property
+    def commit(self) -> int:
+        """The commit that it tells of."""
+        return int(self.data["commit"])
+
+
+@dataclass(slots=True, eq=False)
+class Subscriber:
+    """One client. `last_id` is what an EventSource would send as Last-Event-ID. One that does not look throws away what
+    comes behind the head: a client in Python takes longer to read an event than DEORA to send it."""
+
+    sock: socket.socket
+    head: bytes = b""
+    events: list[Event] = field(default_factory=list)
+    comments: int = 0
+    last_id: str = ""
+    looks: bool = True
+    ended: bool = False
+    ended_cleanly: bool = False
+    _raw: bytearray = field(default_factory=bytearray)
+    _text: bytearray = field(default_factory=bytearray)
+
+    @property
+    def status(self) -> int:
+        """The answer's status."""
+        return int(self.head.split(b" ", 2)[1])
+
+    def take(self, data: bytes) -> None:
+        """Takes what has come; nothing is the end."""
+        if not data:
+            self.ended = True
+            return
+        self._raw += data
+        if not self.head:
+            head, separator, rest = bytes(self._raw).partition(b"\r\n\r\n")
+            if not separator:
+                return
+            self.head, self._raw = head, bytearray(rest)
+        if not self.looks:
+            self._raw.clear()
+            return
+        if b"chunked" in self.head:
+            self._take_chunks()
+        else:
+            self._text += self._raw
+            self._raw.clear()
+        if b"text/event-stream" in self.head:
+            self._take_events()
+
+    @property
+    def body(self) -> bytes:
+        """What is no event: the body of a refusal."""
+        return bytes(self._text)
+
+    def _take_chunks(self) -> None:
+        while (line := self._raw.find(b"\r\n")) >= 0:
+            size = int(self._raw[:line], 16)
+            if len(self._raw) < line + 2 + size + 2:
+                return
+            self.ended_cleanly = size == 0
+            self._text += self._raw[line + 2 : line + 2 + size]
+            assert self._raw[line + 2 + size : line + 4 + size] == b"\r\n"
+            del self._raw[: line + 4 + size]
+
+    def _take_events(self) -> None:
+        """As WHATWG HTML, 9.2.6, says."""
+        now_s = time.monotonic()
+        while (end := self._text.find(b"\n\n")) >= 0:
+            lines = self._text[:end].decode().split("\n")
+            del self._text[: end + 2]
+            fields = dict(line.split(": ", 1) for line in lines if not line.startswith(":"))
+            self.comments += sum(line.startswith(":") for line in lines)
+            self.last_id = fields.get("id", self.last_id)
+            if "data" in fields:
+                kind = fields.get("event", "message")
+                self.events.append(Event(kind, self.last_id, json.loads(fields["data"]), now_s))
+
+
+class Subscribers:
+    """Streams of one instance. As a context manager: a thread reads them all until the end."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._address = (address.hostname or "", address.port or 80)
+        self._selector = selectors.DefaultSelector()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.all: list[Subscriber] = []
+
+    def __enter__(self) -> Subscribers:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join(20)
+        for one in self.all:
+            one.sock.close()
+        self._selector.close()
+
+    def open(
+        self,
+        target: str = "/v1/changes",
+        headers: Mapping[str, str] | None = None,
+        *,
+        reads: bool = True,
+        looks: bool = True,
+        method: str = "GET",
+        version: str = "1.1",
+        source: str = "127.0.0.1",
+    ) -> Subscriber:
+        """Opens a stream, and returns once its head is here. One that does not read has read nothing but that."""
+        sock = socket.create_connection(self._address, timeout=20, source_address=(source, 0))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
+        sock.sendall(f"{method} {target} HTTP/{version}\r\nHost: localhost\r\n{lines}\r\n".encode())
+        one = Subscriber(sock, looks=looks)
+        while not one.head and not one.ended:
+            one.take(sock.recv(RECEIVE_BYTES if reads else 512))
+        self.all.append(one)
+        if reads:
+            self.read(one)
+        return one
+
+    def read(self, one: Subscriber) -> None:
+        """From now on this one reads."""
+        one.sock.setblocking(False)
+        self._selector.register(one.sock, selectors.EVENT_READ, one)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            for key, _ in self._selector.select(0.05):
+                one: Subscriber = key.data
+                try:
+                    one.take(one.sock.recv(RECEIVE_BYTES))
+                except ConnectionError:
+                    one.ended = True
+                if one.ended:
+                    self._selector.unregister(one.sock)
+
+
+def wait_until(is_so: Any, what: str, timeout_s: float = 30.0) -> None:
+    """Returns once `is_so()`; fails after `timeout_s`."""
+    deadline_s = time.monotonic() + timeout_s
+    while not is_so():
+        assert time.monotonic() < deadline_s, f"not within {timeout_s:g} s: {what}"
+        time.sleep(0.01)
+
+
+def commits_of(one: Subscriber) -> list[int]:
+    """The commits of its changes, in the order in which they came."""
+    return [event.commit for event in one.events if event.kind == "change"]
