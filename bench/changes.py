@@ -7,10 +7,11 @@ which the writer has the answer, by the clock that all processes of a machine sh
 from __future__ import annotations
 
 import argparse
-import multiprocessing
+import json
+import subprocess
+import sys
 import tempfile
 import time
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final
 
@@ -23,18 +24,19 @@ WATCHED: Final = 5  # streams whose events are looked at, those that are sent th
 ADDRESSES: Final = 8  # of the loopback network; one address has a limit of connections
 
 
-def subscribe(url: str, count: int, pipe: Connection) -> None:
-    """Opens the streams, and sends back when each event came: (commit, monotonic seconds), until the last commit."""
+def subscribe(url: str, count: int) -> None:
+    """Opens the streams and prints how many are watched; reads the last commit; prints when each event came until then:
+    (commit, monotonic seconds)."""
     with Subscribers(url) as streams:
         every = [
             streams.open(source=f"127.0.0.{2 + number % ADDRESSES}", looks=number >= count - WATCHED)
             for number in range(count)
         ]
         watched = every[-WATCHED:]
-        pipe.send(len(watched))
-        last = pipe.recv()
+        print(len(watched), flush=True)
+        last = int(input())
         wait_until(lambda: all(commits_of(each)[-1:] == [last] for each in watched), "all have the last commit", 60)
-        pipe.send([(event.data["commit"], event.at_s) for each in watched for event in each.events])
+        print(json.dumps([(event.data["commit"], event.at_s) for each in watched for event in each.events]))
 
 
 def measure(count: int, per_s: float, seconds: float) -> str:
@@ -42,17 +44,16 @@ def measure(count: int, per_s: float, seconds: float) -> str:
     with tempfile.TemporaryDirectory() as folder, Instance(Path(folder)) as one:
         one.wait_until_ready()
         one.wait_until_whole()
-        ours, theirs = multiprocessing.get_context("spawn").Pipe()
-        reader = multiprocessing.get_context("spawn").Process(target=subscribe, args=(one.url, count, theirs))
-        reader.start()
-        watched = ours.recv()
+        command = [sys.executable, "-m", "bench.changes", "--subscribe", one.url, "--streams", str(count)]
+        reader = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert reader.stdout is not None
+        watched = int(reader.stdout.readline())
         supervisor = psutil.Process(one.status()["supervisor"]["pid"])
         cpu_s = sum(supervisor.cpu_times()[:2])
         acknowledged, took = write(one, per_s, seconds)
         cpu_s = sum(supervisor.cpu_times()[:2]) - cpu_s
-        ours.send(max(acknowledged))
-        late = sorted(max(0.0, at_s - acknowledged[commit]) * 1000 for commit, at_s in ours.recv())
-        reader.join()
+        printed, _ = reader.communicate(f"{max(acknowledged)}\n", timeout=90)
+        late = sorted(max(0.0, at_s - acknowledged[commit]) * 1000 for commit, at_s in json.loads(printed))
         assert len(late) == watched * len(acknowledged), "an event is missing, or came twice"
         return (
             f"{count} streams, {len(acknowledged) / seconds:.0f} commits/s: delivered {at(late, 0.5):.1f} ms (median), "
@@ -87,7 +88,11 @@ def main() -> None:
     options.add_argument("--streams", type=int, nargs="+", default=[1, 100, 200])
     options.add_argument("--rate", type=float, default=100, help="commits a second")
     options.add_argument("--seconds", type=float, default=10)
+    options.add_argument("--subscribe", metavar="URL", help="be the subscribers of this instance")
     chosen = options.parse_args()
+    if chosen.subscribe:
+        subscribe(chosen.subscribe, chosen.streams[0])
+        return
     for count in chosen.streams:
         print(measure(count, chosen.rate, chosen.seconds), flush=True)
 

@@ -224,6 +224,32 @@ def test_streams_end_cleanly_and_go_on_after_a_restart(instance: Start) -> None:
         wait_until(lambda: shown(again) == [("orders/o2", {})], "what came meanwhile, once")
 
 
+def test_a_drained_worker_hands_its_streams_over(instance: Start) -> None:
+    one = instance()
+    with Subscribers(one.url) as streams, writing(one, 100) as commits:
+        every = [streams.open("/v1/changes?since=0") for _ in range(5)]
+        for slot in ("primary", "secondary", "primary"):
+            for action in ("drain", "ready"):
+                assert one.request("POST", f"/admin/workers/{slot}:{action}").status == 200
+        count = len(commits)
+        wait_until(lambda: all(len(commits_of(each)) > count for each in every), "they go on")
+        for each in every:
+            found = commits_of(each)
+            assert found == list(range(1, len(found) + 1))
+
+
+def test_a_large_commit_is_no_reason_to_read_again(instance: Start) -> None:
+    one = instance()
+    with Subscribers(one.url) as streams:
+        every = [streams.open() for _ in range(3)]
+        writes = [{"set": {"path": f"orders/o{number}", "data": {"text": "x" * 20_000}}} for number in range(190)]
+        assert one.request("POST", "/v1/documents:commit", {"writes": writes}).status == 200
+        old = streams.open("/v1/changes?since=0")
+        for each in (*every, old):
+            wait_until(lambda one=each: len(one.events) == 190, "all documents")
+            assert [path for path, _ in shown(each)] == [write["set"]["path"] for write in writes]
+
+
 def streams_under_kills(one: Instance, count: int, seconds: float, per_s: float) -> list[str]:
     """Streams while workers and store are killed in turns; what is wrong with any."""
     with Subscribers(one.url) as streams:
