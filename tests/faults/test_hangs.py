@@ -52,11 +52,15 @@ def test_a_suspended_machine_costs_no_worker(instance: Callable[..., Instance]) 
     before = children(one)
     with load(one) as tills:
         one.wait_until(lambda: len(tills.writes) > 20)
-        everybody = [psutil.Process(one.pid), *psutil.Process(one.pid).children(recursive=True)]
-        for process in everybody:
+        supervisor = psutil.Process(one.pid)
+        # The supervisor is the last that stops and the first that goes on: everybody owes it an answer.
+        children_of_it = supervisor.children(recursive=True)
+        for process in children_of_it:
             process.suspend()
-        time.sleep(HANG_S + 1.5)
-        for process in everybody:
+        time.sleep(HANG_S / 4)
+        supervisor.suspend()
+        time.sleep(HANG_S + 1.0)
+        for process in (supervisor, *children_of_it):
             process.resume()
         written = len(tills.writes)
         one.wait_until(lambda: len(tills.writes) > written + 50)

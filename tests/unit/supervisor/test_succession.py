@@ -73,6 +73,9 @@ def test_what_the_old_one_does_not_finish_in_time_goes_to_others_and_it_is_kille
         replacing = asyncio.ensure_future(bench.arbiter.succession.replace("primary"))
         new = await comes(bench, "primary", old)
         new.hello()
+        # Before it has gone: it is not its end that frees them.
+        await bench.until(lambda: len(new.heard(Kind.REQUEST)) + len(bench.last("secondary").heard(Kind.REQUEST)) == 2)
+        assert [child.pid for child in bench.arbiter.succession.leaving] == [old.process.pid]
         assert await replacing is None
         assert bench.dispatch.inflight("primary") + bench.dispatch.inflight("secondary") == 2
         assert len(new.heard(Kind.REQUEST)) + len(bench.last("secondary").heard(Kind.REQUEST)) == 2
