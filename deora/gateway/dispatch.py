@@ -246,6 +246,14 @@ class Dispatch:
         self._runs.update([])
         self._place()
 
+    def configure(self, balancer: Balancer, patience: Patience, sticky: Sticky | None) -> None:
+        """Spreads requests in this way from now on, and has this patience with them."""
+        self._patience = patience
+        self._suspects.configure(patience.max_retries, patience.trial_s)
+        self._runs.update([])
+        self._runs.change(balancer, sticky)
+        self.serve(self._servers)
+
     def take_back(self, worker: Worker) -> int:
         """Gives what a worker still holds to others, and says how much that was. What it answers now is ignored."""
         held, worker.held = list(worker.held.values()), {}

@@ -49,6 +49,12 @@ class Door:
     now_s: Callable[[], float] = time.monotonic
     _wrong_tokens: Budget = field(default_factory=lambda: Budget(WRONG_TOKENS, WRONG_TOKENS_WINDOW_S))
 
+    def remember(self, former: Door) -> None:
+        """Goes on with the counts of the door that was here before, so that a change of it forgives nobody."""
+        self._wrong_tokens = former._wrong_tokens
+        if self.requests is not None and former.requests is not None:
+            self.requests.remember(former.requests)
+
     def check(self, head: Head, peer: Peer) -> Grant:
         """What the request may do. Raises Problem where it may not even ask."""
         if self.names is not None:

@@ -37,7 +37,7 @@ class Server:
         self.now_s = now_s
         self.connections: set[Connection] = set()
         self._of_address: Counter[str] = Counter()
-        self._sticky = sticky
+        self.sticky = sticky
 
     def __call__(self) -> Connection:
         return Connection(self)
@@ -59,9 +59,9 @@ class Server:
 
     def client_of(self, head: Head, peer: Peer) -> bytes | None:
         """What tells a client from another: its address, or the cookie that it was given; None where none sticks."""
-        if self._sticky == "ip_hash":
+        if self.sticky == "ip_hash":
             return self.door.client_of(head, peer).encode()
-        return cookie_of(head.cookie) if self._sticky == "cookie" else None
+        return cookie_of(head.cookie) if self.sticky == "cookie" else None
 
     def sweep(self) -> None:
         """Ends the connections whose head, body or next request has not come in time."""

@@ -43,6 +43,7 @@ class Control:
         now_s: Callable[[], float],
         is_ready: Callable[[], bool],
         orders: Orders,
+        reload: Callable[[], Coroutine[Any, Any, Done]],
     ) -> None:
         self._gauges = gauges
         self._metrics = metrics
@@ -61,6 +62,7 @@ class Control:
         self._orders: dict[bytes, Callable[[], Coroutine[Any, Any, Done]]] = {
             b"/admin/failover": orders.failover,
             b"/admin/recover": orders.recover,
+            b"/admin/reload": reload,
         }
         self._worker_orders: dict[bytes, Callable[[str], Coroutine[Any, Any, Done]]] = {
             b"drain": orders.drain,

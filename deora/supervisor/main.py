@@ -7,44 +7,33 @@ import contextlib
 import logging
 import signal
 import socket
-import ssl
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 import uvloop
 
 from deora import __version__
-from deora.config.checks import check_listen_address
-from deora.config.schema import Config
-from deora.errors import StartError
-from deora.gateway.access import Access
 from deora.gateway.balancer import MODES
-from deora.gateway.clients import Proxies
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.door import Door
-from deora.gateway.hosts import Names, own_names
-from deora.gateway.limits import Budget, Limits
-from deora.gateway.origins import Origins
-from deora.gateway.requests import Patience
 from deora.gateway.server import Server
-from deora.gateway.sticky import STICKY, Sticky
 from deora.gateway.streams import Streams
-from deora.gateway.surplus import Entrance, room_for_clients
-from deora.gateway.tls import server_context
+from deora.gateway.surplus import Entrance
 from deora.observe.logs import configure
 from deora.observe.metrics import Metrics
-from deora.supervisor.abilities import check_abilities, idle_settings
+from deora.supervisor.abilities import idle_settings
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
-from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp
+from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
 from deora.supervisor.lock import InstanceLock
 from deora.supervisor.options import StartOptions
 from deora.supervisor.orders import Orders
 from deora.supervisor.process import become_subreaper, name_process
+from deora.supervisor.reload import Reload, read_settings
+from deora.supervisor.settings import Settings
 from deora.supervisor.snapshot import Gauges
+from deora.supervisor.systemd import Notifier, passed_sockets
 from deora.supervisor.watch import LOOK_S, Watch
 
 _log = logging.getLogger("deora.supervisor")
@@ -53,58 +42,58 @@ SWEEP_INTERVAL_S: Final = 0.25
 TICK_INTERVAL_S: Final = 1.0
 STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
-LEAST_ROOM: Final = 8
-# An entry that an import brings came in a body of the usual size, and its normal form may be several times as long.
-OPERATOR_BODY_BYTES: Final = 32 * 1024 * 1024
 
 
 class Supervisor:
     """One instance: its listeners, its dispatch, its children."""
 
-    def __init__(self, options: StartOptions, listener: socket.socket, control: socket.socket) -> None:
-        config = options.config
+    def __init__(
+        self, options: StartOptions, settings: Settings, listener: socket.socket, control: socket.socket
+    ) -> None:
+        config = settings.config
         self._now_s = time.monotonic
+        self._data = options.data
+        self._settings = settings
         self._listener = listener
         self._control_socket = control
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
         self._metrics = Metrics()
+        self._notifier = Notifier()
         self._dispatch = Dispatch(
             MODES[config.loadbalancer.mode](),
-            _patience(config),
+            settings.patience,
             self._metrics,
             time.monotonic,
             lambda request: self._control.answer(request),
-            _sticky(config),
+            settings.sticky(),
             Streams(config.security.limits.streams, self._metrics, time.monotonic),
         )
         self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
         self._watch = Watch(config, self._arbiter)
         self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, time.monotonic())
+        address = listener.getsockname()[0]
+        self._reload = Reload(
+            config, self._arbiter, lambda: read_settings(options, address), self._take_over, self._notifier
+        )
         orders = Orders(self._arbiter, self._dispatch)
-        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders)
-        limits = _limits(config)
-        self._tls = _tls(config, options.data)
-        door = _door(config, listener.getsockname()[0])
-        sticky = config.loadbalancer.sticky
-        self._clients = Server(self._dispatch, limits, door, self._dispatch.next_request_id, sticky=sticky)
-        self._room = _room_for_clients(config)
+        self._control = Control(
+            self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, self._reload.run
+        )
+        sticky, next_id = config.loadbalancer.sticky, self._dispatch.next_request_id
+        self._clients = Server(self._dispatch, settings.limits, settings.door, next_id, sticky=sticky)
         # Whoever may open the control socket owns the instance: no token is asked for there.
-        larger = replace(limits, body_bytes=max(limits.body_bytes, OPERATOR_BODY_BYTES))
-        self._operators = Server(self._dispatch, larger, Door(), self._dispatch.next_request_id)
+        self._operators = Server(self._dispatch, settings.operator_limits, Door(), next_id)
+        self._entrance: asyncio.Server | None = None
 
     async def serve(self) -> None:
         """Serves until a signal asks it to stop. Raises StartError where it cannot start its children."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
-        # A SIGHUP asks for a reload, which this version cannot do; it must not take the venue down.
-        loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: this version cannot reload; use `deora restart`")
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._arbiter.start_task(self._reload.on_signal()))
         control = await loop.create_unix_server(self._operators, sock=self._control_socket)
-        handshake_s = self._clients.limits.head_timeout_s if self._tls is not None else None
-        clients = await loop.create_server(
-            Entrance(self._clients, self._room), sock=self._listener, ssl=self._tls, ssl_handshake_timeout=handshake_s
-        )
+        await self._listen()
         sweeping = asyncio.create_task(self._sweep())
         watching = asyncio.create_task(self._look())
         starting = asyncio.create_task(self._start())
@@ -113,9 +102,12 @@ class Supervisor:
             _log.info("stopping")
         finally:
             deadline_s = self._now_s() + STOP_S
-            clients.close()
+            self._notifier.stopping()
+            self._close_entrance()
+            self._listener.close()
             control.close()
             starting.cancel()
+            await self._reload.stop()
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
             watching.cancel()
@@ -123,6 +115,40 @@ class Supervisor:
             _log.info("stopped")
         if self._failure is not None:
             raise self._failure
+
+    async def _listen(self) -> None:
+        """Takes connections as the settings of now say; what has waited in the kernel's queue goes on waiting there.
+
+        It listens by a copy of the socket: where the settings change, the next copy is open before this one closes.
+        """
+        settings, former = self._settings, self._entrance
+        self._entrance = await asyncio.get_running_loop().create_server(
+            Entrance(self._clients, settings.room),
+            sock=self._listener.dup(),
+            ssl=settings.tls,
+            ssl_handshake_timeout=settings.handshake_s,
+        )
+        if former is not None:
+            former.close()
+
+    def _close_entrance(self) -> None:
+        if self._entrance is not None:
+            self._entrance.close()
+
+    async def _take_over(self, settings: Settings) -> None:
+        """Goes on with these settings, which a reload has read."""
+        config = settings.config
+        if config.logger != self._settings.config.logger:
+            # It waits for what the disk has not taken yet.
+            await asyncio.to_thread(configure, "supervisor", config.logger, self._data)
+        self._settings = settings
+        settings.door.remember(self._clients.door)
+        self._clients.door, self._clients.sticky = settings.door, config.loadbalancer.sticky
+        self._clients.limits, self._operators.limits = settings.limits, settings.operator_limits
+        self._dispatch.configure(MODES[config.loadbalancer.mode](), settings.patience, settings.sticky())
+        self._watch.configure(config)
+        self._gauges.configure(config)
+        await self._listen()
 
     async def _start(self) -> None:
         try:
@@ -132,12 +158,12 @@ class Supervisor:
             self._stop.set()
             return
         while not self._arbiter.is_ready():
-            self._arbiter.changed.clear()
-            await self._arbiter.changed.wait()
+            await self._arbiter.next_change()
         host, port = self._listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        scheme = "http" if self._tls is None else "https"
+        scheme = "http" if self._settings.tls is None else "https"
         _log.info("ready on %s://%s:%d", scheme, shown, port, extra={"version": __version__})
+        self._notifier.ready()
 
     async def _finish(self, deadline_s: float) -> None:
         """Lets what was accepted be answered, then ends the connections."""
@@ -161,6 +187,8 @@ class Supervisor:
                 self._operators.sweep()
                 self._metrics.tick(now_s - ticked_s)
                 self._gauges.tick(now_s)
+                self._notifier.status(self._gauges.line(now_s))
+                self._notifier.alive(now_s)
                 ticked_s = now_s
 
     async def _look(self) -> None:
@@ -169,70 +197,16 @@ class Supervisor:
             await asyncio.sleep(LOOK_S)
 
 
-def _room_for_clients(config: Config) -> int:
-    workers = config.servers.primary.workers + config.servers.secondary.workers
-    room = room_for_clients(workers + len(("store", "replayer", "zygote")))
-    if room < LEAST_ROOM:
-        raise StartError(
-            f"the limit of open files leaves {room} for connections; at least {LEAST_ROOM} are needed",
-            hint=f"raise it by {LEAST_ROOM - room} or more: `ulimit -n`, or LimitNOFILE= of the service",
-        )
-    return room
-
-
-def _patience(config: Config) -> Patience:
-    balancing = config.loadbalancer
-    # A suspect that hangs its worker is still on trial when that is noticed.
-    trial_s = balancing.health_check.hang_timeout_s + 1.0
-    return Patience(config.servers.request_timeout_s, balancing.max_retries, trial_s)
-
-
-def _limits(config: Config) -> Limits:
-    limits = config.security.limits
-    return Limits(
-        limits.body,
-        limits.headers,
-        limits.target,
-        limits.header_timeout_s,
-        connections=limits.connections_per_address,
-    )
-
-
-def _sticky(config: Config) -> Sticky | None:
-    kind = STICKY[config.loadbalancer.sticky]
-    return kind() if kind is not None else None
-
-
-def _door(config: Config, address: str) -> Door:
-    security = config.security
-    rate = security.rate_limit
-    return Door(
-        Access(security.tokens),
-        Names(security.allowed_hosts or {address, *own_names()}),
-        Origins(security.cors.origins),
-        Proxies(security.trusted_proxies),
-        Budget(rate.requests, rate.window_s) if rate.requests else None,
-        security.require_https,
-    )
-
-
-def _tls(config: Config, data: Path) -> ssl.SSLContext | None:
-    tls = config.security.tls
-    return server_context(data / tls.cert, data / tls.key) if tls.cert and tls.key else None
-
-
 def run(options: StartOptions) -> int:
     """Runs an instance until it is asked to stop. Raises StartError where it cannot start."""
     config = options.config
     host = options.host if options.host is not None else config.servers.host
     port = options.port if options.port is not None else config.servers.port
-    fault = check_listen_address(config, host)
-    if fault is not None:
-        raise StartError(fault)
-    check_abilities(config)
+    handed = listening(passed_sockets())
+    settings = Settings.of(config, options.data, handed.getsockname()[0] if handed is not None else host)
     lock = InstanceLock(options.data, options.argv)
     try:
-        listener = listen_tcp(host, port)
+        listener = handed if handed is not None else listen_tcp(host, port)
         directory = control_directory(options.data)
         control = listen_control(directory)
         configure("supervisor", config.logger, options.data)
@@ -243,7 +217,7 @@ def run(options: StartOptions) -> int:
         name_process("deora")
 
         async def serve() -> None:
-            await Supervisor(options, listener, control).serve()
+            await Supervisor(options, settings, listener, control).serve()
 
         try:
             uvloop.run(serve())
