@@ -20,9 +20,10 @@ PATIENCE_S: Final = 900.0
 @json_option
 @click.pass_context
 def reload(ctx: click.Context, data: Path, as_json: bool) -> None:
-    """Take over the configuration, and start every worker anew, without a failed request.
+    """Take over the configuration without a failed request.
 
-    The configuration is checked first; where it is wrong, every fault is named and nothing is changed.
+    It is checked first; where it is wrong, every fault is named and nothing is changed. Every worker, the store and the
+    replayer are started anew, with the code that is installed now.
 
     \b
     Example:

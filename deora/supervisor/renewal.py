@@ -41,7 +41,7 @@ class RenewalError(DeoraError):
 
 
 async def renew(arbiter: Arbiter, old: Config, new: Config) -> list[str]:
-    """Starts every child anew, and returns the slots. Raises RenewalError, and StartError where there is no new zygote."""
+    """Starts every child anew, and returns the slots. Raises RenewalError, or StartError where no zygote comes up."""
     zygote = await Zygote.start()
     former = arbiter.zygotes.take(zygote)
     arbiter.configure(new)

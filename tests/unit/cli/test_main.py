@@ -84,7 +84,9 @@ def test_the_list_of_commands_is_not_cut(deora: Deora) -> None:
     output = deora("--help").stdout
     listed = output[output.index("Commands:") :]
     assert "..." not in listed
-    expected = "init start stop restart status health queue failover recover worker upstream token config version"
+    expected = (
+        "init start stop restart reload status health queue failover recover worker upstream token config version"
+    )
     assert [line.split()[0] for line in listed.splitlines()[1:]] == expected.split()
 
 
