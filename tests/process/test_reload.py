@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psutil
+import pytest
 
 from bench.instance import Instance
 from deora.config.tokens import add_token, remove_token
@@ -73,13 +74,14 @@ def test_a_reload_under_load_fails_no_request(instance: Start) -> None:
     assert_nothing_failed(one, tills)
 
 
-def test_twenty_reloads_leave_nothing_behind(instance: Start) -> None:
+@pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.torture)])
+def test_reloads_leave_nothing_behind(instance: Start, count: int) -> None:
     one = instance()
     assert deora(one, "reload").returncode == 0
     supervisor = psutil.Process(one.pid)
     figures = []
     with Tills(one.url, 4, rate=50, reads=1, patience_s=0) as tills:
-        for _ in range(20):
+        for _ in range(count):
             one.post("/admin/reload")
             figures.append((supervisor.num_fds(), supervisor.num_threads(), len(one.tree())))
     print(figures)
