@@ -68,6 +68,7 @@ for _command in (
     lifecycle.stop,
     lifecycle.restart,
     reload.reload,
+    reload.upgrade,
     observe.status,
     observe.health,
     queue.queue,

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol, cast
@@ -21,8 +22,7 @@ import httptools
 
 from deora.errors import Problem
 from deora.gateway.access import Scope
-from deora.gateway.clients import is_loopback
-from deora.gateway.door import CONTROL_SOCKET, Door, Peer
+from deora.gateway.door import CONTROL_SOCKET, Door, Peer, peer_of
 from deora.gateway.http import (
     METHODS,
     Head,
@@ -98,7 +98,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.since_s = self._server.now_s()
-        self.peer = _peer_of(self._transport)
+        self.peer = peer_of(self._transport)
         if not self._server.joined(self):
             detail = "this address has as many connections as it may have"
             self._refuse(Problem("too-many-requests", detail, hint="use the ones that are open", retry_after_s=1))
@@ -317,6 +317,29 @@ class Connection(asyncio.Protocol):
         finally:
             self._taking = False
 
+    def hold(self) -> bool:
+        """Reads no further request; whether none is half read or at work now."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return True
+        is_between = not self._in_body and not (self.in_head and self._head_bytes)
+        if is_between and not self._paused:
+            self._paused = True
+            transport.pause_reading()
+        return is_between and not self._busy and not self._waiting and not transport.get_write_buffer_size()
+
+    def hand_over(self) -> int | None:
+        """Lets go of a connection that is between two requests: a descriptor of it. None where nobody can go on with
+        it: its TLS state, or half a request, is in this process."""
+        transport = self._transport
+        if transport is None or self.peer.is_tls or self.peer == CONTROL_SOCKET or self._deaf or self._closing:
+            return None
+        if not self.hold():
+            return None
+        descriptor = os.dup(transport.get_extra_info("socket").fileno())
+        transport.abort()
+        return descriptor
+
     def close_when_idle(self) -> None:
         """Ends the connection: at once where it is idle, else with its next answer."""
         self._closing = True
@@ -390,11 +413,3 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         if self._paused:
             self._transport.resume_reading()
-
-
-def _peer_of(transport: asyncio.Transport) -> Peer:
-    name = transport.get_extra_info("peername")
-    if not isinstance(name, tuple):
-        return CONTROL_SOCKET
-    address = str(name[0])
-    return Peer(address, is_loopback(address), transport.get_extra_info("ssl_object") is not None)

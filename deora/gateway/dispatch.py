@@ -290,9 +290,13 @@ class Dispatch:
 
     # -- ends
 
-    def stop(self) -> None:
+    def take_leave(self) -> None:
         """From now on each answer is the last of its connection, and says so."""
         self._stopping = True
+
+    def stop(self) -> None:
+        """The same for what is at work already; and nobody waits for upstream."""
+        self.take_leave()
         for request in (*self._waiting, *self._suspects.waiting, *self._later.values()):
             request.incoming.close = True
         self.commits.stop()

@@ -6,6 +6,7 @@ control socket owns the instance and passes.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,6 +35,15 @@ class Peer(NamedTuple):
 
 
 CONTROL_SOCKET: Final = Peer("", is_loopback=True, is_tls=False)
+
+
+def peer_of(transport: asyncio.Transport) -> Peer:
+    """Who is at the other end."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return CONTROL_SOCKET
+    address = str(name[0])
+    return Peer(address, is_loopback(address), transport.get_extra_info("ssl_object") is not None)
 
 
 @dataclass(slots=True)

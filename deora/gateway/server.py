@@ -69,6 +69,15 @@ class Server:
         for connection in list(self.connections):
             connection.sweep(now_s)
 
+    def hold(self) -> int:
+        """Reads no new request from any connection; how many are still in the middle of one."""
+        return sum(not connection.hold() for connection in list(self.connections))
+
+    def hand_over(self) -> list[int]:
+        """Lets go of the connections that another program can go on with: descriptors of them."""
+        descriptors = [connection.hand_over() for connection in list(self.connections)]
+        return [descriptor for descriptor in descriptors if descriptor is not None]
+
     def close(self) -> None:
         """Ends all connections, each with the answer that it waits for."""
         for connection in list(self.connections):

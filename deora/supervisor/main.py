@@ -5,22 +5,24 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
 import sys
 import time
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from deora import __version__
+from deora.errors import Problem, StartError
 from deora.gateway.balancer import MODES
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.door import Door
 from deora.gateway.server import Server
 from deora.gateway.streams import Streams
 from deora.gateway.surplus import Entrance
-from deora.observe.logs import configure
+from deora.observe.logs import configure, release
 from deora.observe.metrics import Metrics
 from deora.supervisor.abilities import idle_settings
 from deora.supervisor.arbiter import Arbiter
@@ -34,6 +36,7 @@ from deora.supervisor.reload import Reload, read_settings
 from deora.supervisor.settings import Settings
 from deora.supervisor.snapshot import Gauges
 from deora.supervisor.systemd import Notifier, passed_sockets
+from deora.supervisor.upgrade import Handover, become_new, check, taken_over
 from deora.supervisor.watch import LOOK_S, Watch
 
 _log = logging.getLogger("deora.supervisor")
@@ -42,6 +45,8 @@ SWEEP_INTERVAL_S: Final = 0.25
 TICK_INTERVAL_S: Final = 1.0
 STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
+HALF_A_REQUEST_S: Final = 1.0
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Supervisor:
@@ -51,6 +56,7 @@ class Supervisor:
         self, options: StartOptions, settings: Settings, listener: socket.socket, control: socket.socket
     ) -> None:
         config = settings.config
+        self._argv = options.argv
         self._now_s = time.monotonic
         self._data = options.data
         self._settings = settings
@@ -77,37 +83,68 @@ class Supervisor:
             config, self._arbiter, lambda: read_settings(options, address), self._take_over, self._notifier
         )
         orders = Orders(self._arbiter, self._dispatch)
-        self._control = Control(
-            self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, self._reload.run
-        )
+        changes = {b"/admin/reload": self._reload.run, b"/admin/upgrade": self.upgrade}
+        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, changes)
+        self._upgrades = False
         sticky, next_id = config.loadbalancer.sticky, self._dispatch.next_request_id
         self._clients = Server(self._dispatch, settings.limits, settings.door, next_id, sticky=sticky)
         # Whoever may open the control socket owns the instance: no token is asked for there.
         self._operators = Server(self._dispatch, settings.operator_limits, Door(), next_id)
         self._entrance: asyncio.Server | None = None
 
-    async def serve(self) -> None:
-        """Serves until a signal asks it to stop. Raises StartError where it cannot start its children."""
+    async def upgrade(self) -> dict[str, Any]:
+        """Has this process become the program that is installed now, if that says that it would start."""
+        try:
+            version = await asyncio.to_thread(check, self._argv)
+        except StartError as error:
+            _log.error("not upgraded: %s", error.message)
+            raise Problem("wrong-configuration", f"{error.message}\nnothing was changed", hint=error.hint) from error
+        if self._stop.is_set():
+            raise Problem("unavailable", "the instance ends; it is not upgraded", hint="start it again")
+        _log.info("upgrading to %s", version)
+        self._upgrades = True
+        self._stop.set()
+        return {"upgrading": version}
+
+    async def _on_upgrade_signal(self) -> None:
+        with contextlib.suppress(Problem):
+            await self.upgrade()
+
+    async def serve(self, handed: list[socket.socket]) -> list[int] | None:
+        """Serves until a signal asks it to stop, connections that were handed over first. Returns those of an upgrade,
+        for the program that follows; None where it is to end. Raises StartError where it cannot start its children."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._end)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._arbiter.start_task(self._reload.on_signal()))
-        control = await loop.create_unix_server(self._operators, sock=self._control_socket)
+        loop.add_signal_handler(signal.SIGUSR2, lambda: self._arbiter.start_task(self._on_upgrade_signal()))
+        # An upgrade lets them wait until somebody listens to them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        control = await loop.create_unix_server(self._operators, sock=self._control_socket.dup())
         await self._listen()
+        for sock in handed:
+            await loop.connect_accepted_socket(Entrance(self._clients, self._settings.room), sock)
         sweeping = asyncio.create_task(self._sweep())
         watching = asyncio.create_task(self._look())
         starting = asyncio.create_task(self._start())
+        clients: list[int] = []
         try:
             await self._stop.wait()
             _log.info("stopping")
         finally:
-            deadline_s = self._now_s() + STOP_S
-            self._notifier.stopping()
+            if self._upgrades:
+                self._notifier.reloading()
+            else:
+                self._notifier.stopping()
+            if self._upgrades and self._settings.tls is not None:
+                await self._take_leave()
             self._close_entrance()
-            self._listener.close()
             control.close()
             starting.cancel()
             await self._reload.stop()
+            if self._upgrades:
+                clients = await self._hold()
+            deadline_s = self._now_s() + STOP_S
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
             watching.cancel()
@@ -115,6 +152,19 @@ class Supervisor:
             _log.info("stopped")
         if self._failure is not None:
             raise self._failure
+        # From here on signals wait for the next program; one that came before is acted on by this one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        await asyncio.sleep(0.001)
+        if self._upgrades:
+            return clients
+        for descriptor in clients:
+            os.close(descriptor)
+        return None
+
+    def _end(self) -> None:
+        """Ends the instance, also where it was about to become the next program."""
+        self._upgrades = False
+        self._stop.set()
 
     async def _listen(self) -> None:
         """Takes connections as the settings of now say; what has waited in the kernel's queue goes on waiting there.
@@ -165,6 +215,26 @@ class Supervisor:
         _log.info("ready on %s://%s:%d", scheme, shown, port, extra={"version": __version__})
         self._notifier.ready()
 
+    async def _take_leave(self) -> None:
+        """What TLS keeps of a connection cannot be handed over: each gets one more answer, which says that it ends."""
+        self._dispatch.take_leave()
+        until_s = self._now_s() + self._settings.config.servers.drain_timeout_s
+        while self._clients.connections and self._upgrades and self._now_s() < until_s:
+            await asyncio.sleep(0.01)
+
+    async def _hold(self) -> list[int]:
+        """Finishes the requests at work while no other is read, and lets go of the connections: descriptors of them."""
+        began_s = self._now_s()
+        drained_s = began_s + self._settings.config.servers.drain_timeout_s
+        while self._now_s() < drained_s:
+            middle = self._clients.hold()
+            self._dispatch.commits.end_waits()
+            # Half a request of a client that is slow to send the rest must not keep all others waiting.
+            if not self._dispatch.open_requests() and (not middle or self._now_s() >= began_s + HALF_A_REQUEST_S):
+                break
+            await asyncio.sleep(0.01)
+        return self._clients.hand_over()
+
     async def _finish(self, deadline_s: float) -> None:
         """Lets what was accepted be answered, then ends the connections."""
         self._dispatch.stop()
@@ -200,27 +270,31 @@ class Supervisor:
 def run(options: StartOptions) -> int:
     """Runs an instance until it is asked to stop. Raises StartError where it cannot start."""
     config = options.config
+    former = taken_over()
+    handed = listening(passed_sockets())
     host = options.host if options.host is not None else config.servers.host
     port = options.port if options.port is not None else config.servers.port
-    handed = listening(passed_sockets())
-    settings = Settings.of(config, options.data, handed.getsockname()[0] if handed is not None else host)
-    lock = InstanceLock(options.data, options.argv)
+    clients: list[socket.socket] = []
+    directory = control_directory(options.data)
+    if former is not None:
+        lock = InstanceLock.adopt(former.lock, options.data, options.argv)
+        listener, control, clients = former.sockets()
+        settings = Settings.of(config, options.data, listener.getsockname()[0])
+    else:
+        settings = Settings.of(config, options.data, handed.getsockname()[0] if handed is not None else host)
+        lock = InstanceLock(options.data, options.argv)
     try:
-        listener = handed if handed is not None else listen_tcp(host, port)
-        directory = control_directory(options.data)
-        control = listen_control(directory)
+        if former is None:
+            listener = handed if handed is not None else listen_tcp(host, port)
+            control = listen_control(directory)
         configure("supervisor", config.logger, options.data)
         idle = idle_settings(config)
         if idle:
             _log.warning("these settings have no effect in DEORA %s: %s", __version__, ", ".join(idle))
         become_subreaper()
         name_process("deora")
-
-        async def serve() -> None:
-            await Supervisor(options, settings, listener, control).serve()
-
         try:
-            uvloop.run(serve())
+            _run_and_upgrade(options, settings, lock, listener, control, clients)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 (directory / CONTROL_NAME).unlink()
@@ -228,3 +302,31 @@ def run(options: StartOptions) -> int:
         lock.release()
         sys.stderr.flush()
     return 0
+
+
+def _run_and_upgrade(
+    options: StartOptions,
+    settings: Settings,
+    lock: InstanceLock,
+    listener: socket.socket,
+    control: socket.socket,
+    clients: list[socket.socket],
+) -> None:
+    """Runs until it is asked to stop or becomes the next program. Where that cannot be begun, it runs on as this one."""
+    while True:
+
+        async def serve(handed: list[socket.socket]) -> list[int] | None:
+            supervisor = Supervisor(options, settings, listener, control)
+            return await supervisor.serve(handed)
+
+        found = uvloop.run(serve(clients))
+        if found is None:
+            return
+        handover = Handover(os.getpid(), lock.descriptor, listener.fileno(), control.fileno(), found)
+        release()
+        try:
+            become_new(handover, options.argv)
+        except OSError as error:
+            configure("supervisor", options.config.logger, options.data)
+            _log.error("the new program cannot be started: %s; this one goes on", error)
+        clients = [socket.socket(fileno=descriptor) for descriptor in found]

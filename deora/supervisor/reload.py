@@ -69,7 +69,13 @@ class Reload:
             self._next = asyncio.create_task(self._turn())
             self._tasks.add(self._next)
             self._next.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(self._next)
+        turn = self._next
+        try:
+            return await asyncio.shield(turn)
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                raise
+            raise Problem("unavailable", "the instance ends; it was not reloaded", hint="start it again") from None
 
     async def on_signal(self) -> None:
         """The same for a SIGHUP, whose sender looks into the log."""

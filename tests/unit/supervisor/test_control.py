@@ -27,7 +27,12 @@ class Bench(GaugesBench):
         self.is_ready = False
         orders = Orders(self.arbiter, self.dispatch)
         self.control = Control(
-            self.gauges, self.metrics, self.clock.monotonic_s, lambda: self.is_ready, orders, self.reload
+            self.gauges,
+            self.metrics,
+            self.clock.monotonic_s,
+            lambda: self.is_ready,
+            orders,
+            {b"/admin/reload": self.reload},
         )
         self.reloads = 0
 
