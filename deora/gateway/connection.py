@@ -317,6 +317,11 @@ class Connection(asyncio.Protocol):
         finally:
             self._taking = False
 
+    @property
+    def is_unserved(self) -> bool:
+        """Whether its first request is still to come."""
+        return self._at_work is None and not self._closing and not self._deaf
+
     def hold(self) -> bool:
         """Reads no further request; whether none is half read or at work now."""
         transport = self._transport

@@ -69,6 +69,10 @@ class Server:
         for connection in list(self.connections):
             connection.sweep(now_s)
 
+    def unserved(self) -> int:
+        """How many connections have come and not yet asked for anything."""
+        return sum(connection.is_unserved for connection in self.connections)
+
     def hold(self) -> int:
         """Reads no new request from any connection; how many are still in the middle of one."""
         return sum(not connection.hold() for connection in list(self.connections))

@@ -46,6 +46,7 @@ TICK_INTERVAL_S: Final = 1.0
 STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
 HALF_A_REQUEST_S: Final = 1.0
+FIRST_REQUEST_S: Final = 0.3
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -238,7 +239,11 @@ class Supervisor:
     async def _finish(self, deadline_s: float) -> None:
         """Lets what was accepted be answered, then ends the connections."""
         self._dispatch.stop()
-        while self._dispatch.open_requests() and self._now_s() < deadline_s:
+        # A client that was let in a moment ago is about to ask for something.
+        first_s = self._now_s() + FIRST_REQUEST_S
+        while (self._dispatch.open_requests() and self._now_s() < deadline_s) or (
+            self._clients.unserved() and self._now_s() < first_s
+        ):
             self._dispatch.sweep()
             await asyncio.sleep(0.02)
         self._dispatch.give_up()
@@ -312,7 +317,7 @@ def _run_and_upgrade(
     control: socket.socket,
     clients: list[socket.socket],
 ) -> None:
-    """Runs until it is asked to stop or becomes the next program. Where that cannot be begun, it runs on as this one."""
+    """Runs until it is asked to stop or becomes the next program; if that cannot be begun, it goes on as this one."""
     while True:
 
         async def serve(handed: list[socket.socket]) -> list[int] | None:
