@@ -71,7 +71,7 @@ class Server:
 
     def unserved(self) -> int:
         """How many connections have come and not yet asked for anything."""
-        return sum(connection.is_unserved for connection in self.connections)
+        return sum(connection.at_work is None for connection in self.connections)
 
     def hold(self) -> int:
         """Reads no new request from any connection; how many are still in the middle of one."""

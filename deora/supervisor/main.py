@@ -197,6 +197,7 @@ class Supervisor:
         self._clients.door, self._clients.sticky = settings.door, config.loadbalancer.sticky
         self._clients.limits, self._operators.limits = settings.limits, settings.operator_limits
         self._dispatch.configure(MODES[config.loadbalancer.mode](), settings.patience, settings.sticky())
+        self._dispatch.streams.configure(config.security.limits.streams)
         self._watch.configure(config)
         self._gauges.configure(config)
         await self._listen()
@@ -225,6 +226,8 @@ class Supervisor:
 
     async def _hold(self) -> list[int]:
         """Finishes the requests at work while no other is read, and lets go of the connections: descriptors of them."""
+        # Their clients connect again, which waits in the kernel, and go on behind the last event that they had.
+        self._dispatch.streams.end()
         began_s = self._now_s()
         drained_s = began_s + self._settings.config.servers.drain_timeout_s
         while self._now_s() < drained_s:
