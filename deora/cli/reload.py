@@ -56,7 +56,7 @@ def reload(ctx: click.Context, data: Path, as_json: bool) -> None:
 @instance_options
 @json_option
 def upgrade(data: Path, as_json: bool) -> None:
-    """Become the version that is installed now, without a refused connection.
+    """Become the version that is installed now, under load.
 
     The new version is asked first whether it would start; where it would not, nothing is changed. For a second or two
     requests wait; the process id stays. New settings are taken over, too, but for the address.
