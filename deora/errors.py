@@ -71,6 +71,7 @@ PROBLEMS: Final[dict[str, tuple[int, str]]] = {
     "request-timeout": (408, "The request did not come in time"),
     "already-exists": (409, "The document exists already"),
     "conflict": (409, "The request conflicts with the present state"),
+    "wrong-configuration": (409, "The configuration cannot be taken over"),
     "precondition-failed": (412, "A precondition does not hold"),
     "too-large": (413, "The content is too large"),
     "target-too-long": (414, "The request target is too long"),

@@ -68,7 +68,7 @@ def decode_copy(value: bytes, path: str) -> CachedCopy | None:
     """The copy of the document `path` in these bytes; None for anything else."""
     try:
         parts = msgpack.unpackb(value, raw=False, strict_map_key=False)
-    except (ValueError, msgpack.UnpackException, RecursionError):
+    except (ValueError, TypeError, msgpack.UnpackException, RecursionError):
         return None
     if type(parts) is not list or len(parts) != 8 or parts[:2] != [FORMAT, path]:
         return None

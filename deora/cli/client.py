@@ -29,11 +29,17 @@ _UCRED: Final = struct.Struct("3i")  # struct ucred of SO_PEERCRED, unix(7): pid
 
 
 class ControlError(DeoraError):
-    """The instance refused the request (`status` is its HTTP status) or gave no readable answer (`status` is None)."""
+    """The instance refused the request (`status` is its HTTP status) or gave no readable answer (`status` is None).
 
-    def __init__(self, message: str, *, hint: str | None = None, status: int | None = None) -> None:
+    `fields` are the members of its answer.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str | None = None, status: int | None = None, fields: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.fields = fields or {}
 
 
 @dataclass(slots=True)
@@ -210,4 +216,4 @@ def _refusal(answer: Answer) -> ControlError:
         return ControlError(f"the instance answered with status {answer.status}", status=answer.status)
     message = problem.get("detail") or problem.get("title") or f"the instance answered with status {answer.status}"
     hint = problem.get("hint")
-    return ControlError(str(message), hint=None if hint is None else str(hint), status=answer.status)
+    return ControlError(str(message), hint=None if hint is None else str(hint), status=answer.status, fields=problem)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -16,6 +15,7 @@ from deora.cli.client import ControlClient, ControlError
 from deora.cli.instance import ended
 from deora.clock import Clock, SystemClock
 from deora.errors import NotRunningError, StartError
+from deora.supervisor.options import program
 
 READY_TIMEOUT_S: Final = 30.0
 _UNIT_VARIABLES: Final = ("INVOCATION_ID", "SYSTEMD_EXEC_PID", "NOTIFY_SOCKET")
@@ -29,11 +29,6 @@ class EndedEarlyError(StartError):
     def __init__(self, message: str, *, output: str, hint: str) -> None:
         super().__init__(message, hint=hint)
         self.output = output
-
-
-def program() -> list[str]:
-    """The command that is this program: the frozen executable itself, else the interpreter with `-m deora`."""
-    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "deora"]
 
 
 def refuse_second(data: Path) -> None:

@@ -38,9 +38,10 @@ def listen_options(command: F) -> F:
 @data_option
 @listen_options
 @click.option("--detach", is_flag=True, help="Start in the background and return once it serves.")
+@click.option("--check", is_flag=True, help="Only say whether it would start: configuration, code, the store's file.")
 @click.pass_context
 def start(
-    ctx: click.Context, config: Path | None, data: Path, host: str | None, port: int | None, detach: bool
+    ctx: click.Context, config: Path | None, data: Path, host: str | None, port: int | None, detach: bool, check: bool
 ) -> None:
     """Start an instance, in the foreground; Ctrl-C ends it.
 
@@ -56,11 +57,27 @@ def start(
         start_detached(argv, data)
         return
     loaded = load_config(config)
+    if check:
+        _check(loaded, data, host)
+        return
     from deora.supervisor.main import run
     from deora.supervisor.options import StartOptions
 
     directory = None if config is None else config.absolute()
     ctx.exit(run(StartOptions(loaded, directory, data.absolute(), host, port, argv)))
+
+
+def _check(config: Config, data: Path, host: str | None) -> None:
+    """Does what a start does before it touches anything: imports every process's code, and makes the settings."""
+    import deora.supervisor.main
+    import deora.supervisor.zygote
+    from deora.store.database import check_version
+    from deora.supervisor.settings import Settings
+    from deora.supervisor.upgrade import WOULD_START
+
+    Settings.of(config, data.absolute(), host if host is not None else config.servers.host)
+    check_version(data / "store.db")
+    click.echo(f"{WOULD_START}DEORA {deora.__version__}")
 
 
 @click.command()

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from deora.cli import config, lifecycle, observe, project, queue, token, upstream, worker
+from deora.cli import config, lifecycle, observe, project, queue, reload, token, upstream, worker
 from deora.cli.terminal import report
 from deora.errors import DeoraError, NotRunningError
 
@@ -67,6 +67,8 @@ for _command in (
     lifecycle.start,
     lifecycle.stop,
     lifecycle.restart,
+    reload.reload,
+    reload.upgrade,
     observe.status,
     observe.health,
     queue.queue,

@@ -9,7 +9,7 @@ import click
 from deora.cli.options import json_option, new_config_option, unused_data_option
 from deora.cli.terminal import show, show_json
 
-_IN_FORCE = "it is in force from the next start on: deora restart"
+_IN_FORCE = "`deora reload` puts it in force"
 
 
 @click.group()
@@ -95,4 +95,4 @@ def remove(name: str, config: Path, as_json: bool) -> None:
     if as_json:
         show_json({"removed": name})
     else:
-        click.echo(f"the token of {name} is gone; {_IN_FORCE.replace('it is', 'that is')}")
+        click.echo(f"the token of {name} is gone; `deora reload` puts that in force")

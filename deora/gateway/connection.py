@@ -13,16 +13,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from collections import deque
-from collections.abc import Callable
-from typing import Final, Protocol, cast
+from typing import Final, cast
 
 import httptools
 
 from deora.errors import Problem
 from deora.gateway.access import Scope
-from deora.gateway.clients import is_loopback
-from deora.gateway.door import CONTROL_SOCKET, Door, Peer
+from deora.gateway.door import CONTROL_SOCKET, peer_of
 from deora.gateway.http import (
     METHODS,
     Head,
@@ -32,8 +31,7 @@ from deora.gateway.http import (
     check_version,
     settle_target,
 )
-from deora.gateway.incoming import Front, Incoming
-from deora.gateway.limits import Limits
+from deora.gateway.incoming import Host, Incoming
 from deora.gateway.origins import ALLOWED_METHODS
 from deora.gateway.outflow import Client, Outflow
 from deora.wire.answers import problem_answer, with_lines
@@ -43,25 +41,6 @@ _log = logging.getLogger("deora.gateway")
 PIPELINE: Final = 16
 LINGER_S: Final = 5.0
 CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
-
-
-class Host(Protocol):
-    """What all connections of one listener share; see `gateway.server.Server`."""
-
-    front: Front
-    limits: Limits
-    door: Door
-    next_id: Callable[[], bytes]
-    now_s: Callable[[], float]
-
-    def joined(self, connection: Connection) -> bool:
-        """A client has connected; whether it may stay."""
-
-    def left(self, connection: Connection) -> None:
-        """A connection has ended."""
-
-    def client_of(self, head: Head, peer: Peer) -> bytes | None:
-        """What tells a client from another, where clients stick to workers."""
 
 
 class Connection(asyncio.Protocol):
@@ -87,7 +66,7 @@ class Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._begins_head = True
         self._body_since_s = 0.0
-        self._at_work: Incoming | None = None
+        self.at_work: Incoming | None = None
         self._outflow: Outflow | None = None
         self.peer = CONTROL_SOCKET
         self.since_s = 0.0
@@ -98,7 +77,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
         self.since_s = self._server.now_s()
-        self.peer = _peer_of(self._transport)
+        self.peer = peer_of(self._transport)
         if not self._server.joined(self):
             detail = "this address has as many connections as it may have"
             self._refuse(Problem("too-many-requests", detail, hint="use the ones that are open", retry_after_s=1))
@@ -267,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     def _take(self, request: Incoming) -> None:
         self._busy = True
-        self._at_work = request
+        self.at_work = request
         self._server.front.accept(request)
 
     # -- answers
@@ -277,7 +256,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         if transport is None:
             return
-        lines = self._at_work.lines if self._at_work is not None else b""
+        lines = self.at_work.lines if self.at_work is not None else b""
         transport.write(with_lines(answer, lines) if lines else answer)
         if close or self._closing:
             self._closing = True
@@ -295,7 +274,7 @@ class Connection(asyncio.Protocol):
 
     def begin_stream(self, head: bytes, client: Client) -> Outflow | None:
         """See `gateway.incoming.Sender`. The connection is the stream's from here on."""
-        transport, request = self._transport, self._at_work
+        transport, request = self._transport, self.at_work
         if transport is None or request is None:
             return None
         self._outflow = Outflow(transport, client, chunked=self._parser.get_http_version() != "1.0")
@@ -316,6 +295,27 @@ class Connection(asyncio.Protocol):
                 self._take(following)
         finally:
             self._taking = False
+
+    def hold(self) -> bool:
+        """Reads no further request; whether none is half read or at work now."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return True
+        is_between = not self._in_body and not (self.in_head and self._head_bytes)
+        if is_between and not self._paused:
+            self._paused = True
+            transport.pause_reading()
+        return is_between and not self._busy and not self._waiting and not transport.get_write_buffer_size()
+
+    def hand_over(self) -> int | None:
+        """Lets go of a connection that is between two requests: a descriptor of it. None where nobody can go on with
+        it: its TLS state, or half a request, is in this process."""
+        transport = self._transport
+        if transport is None or self.peer.is_tls or self._deaf or self._closing or not self.hold():
+            return None
+        descriptor = os.dup(transport.get_extra_info("socket").fileno())
+        transport.abort()
+        return descriptor
 
     def close_when_idle(self) -> None:
         """Ends the connection: at once where it is idle, else with its next answer."""
@@ -390,11 +390,3 @@ class Connection(asyncio.Protocol):
         self._transport.write_eof()
         if self._paused:
             self._transport.resume_reading()
-
-
-def _peer_of(transport: asyncio.Transport) -> Peer:
-    name = transport.get_extra_info("peername")
-    if not isinstance(name, tuple):
-        return CONTROL_SOCKET
-    address = str(name[0])
-    return Peer(address, is_loopback(address), transport.get_extra_info("ssl_object") is not None)

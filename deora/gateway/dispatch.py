@@ -246,6 +246,14 @@ class Dispatch:
         self._runs.update([])
         self._place()
 
+    def configure(self, balancer: Balancer, patience: Patience, sticky: Sticky | None) -> None:
+        """Spreads requests in this way from now on, and has this patience with them."""
+        self._patience = patience
+        self._suspects.configure(patience.max_retries, patience.trial_s)
+        self._runs.update([])
+        self._runs.change(balancer, sticky)
+        self.serve(self._servers)
+
     def take_back(self, worker: Worker) -> int:
         """Gives what a worker still holds to others, and says how much that was. What it answers now is ignored."""
         held, worker.held = list(worker.held.values()), {}
@@ -282,9 +290,13 @@ class Dispatch:
 
     # -- ends
 
-    def stop(self) -> None:
+    def take_leave(self) -> None:
         """From now on each answer is the last of its connection, and says so."""
         self._stopping = True
+
+    def stop(self) -> None:
+        """The same for what is at work already; and nobody waits for upstream."""
+        self.take_leave()
         for request in (*self._waiting, *self._suspects.waiting, *self._later.values()):
             request.incoming.close = True
         self.commits.stop()

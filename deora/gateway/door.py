@@ -6,6 +6,7 @@ control socket owns the instance and passes.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -36,6 +37,15 @@ class Peer(NamedTuple):
 CONTROL_SOCKET: Final = Peer("", is_loopback=True, is_tls=False)
 
 
+def peer_of(transport: asyncio.Transport) -> Peer:
+    """Who is at the other end."""
+    name = transport.get_extra_info("peername")
+    if not isinstance(name, tuple):
+        return CONTROL_SOCKET
+    address = str(name[0])
+    return Peer(address, is_loopback(address), transport.get_extra_info("ssl_object") is not None)
+
+
 @dataclass(slots=True)
 class Door:
     """Who may pass. The defaults let everybody in, which is right for the control socket alone."""
@@ -48,6 +58,12 @@ class Door:
     require_https: bool = False
     now_s: Callable[[], float] = time.monotonic
     _wrong_tokens: Budget = field(default_factory=lambda: Budget(WRONG_TOKENS, WRONG_TOKENS_WINDOW_S))
+
+    def remember(self, former: Door) -> None:
+        """Goes on with the counts of the door that was here before, so that a change of it forgives nobody."""
+        self._wrong_tokens = former._wrong_tokens
+        if self.requests is not None and former.requests is not None:
+            self.requests.remember(former.requests)
 
     def check(self, head: Head, peer: Peer) -> Grant:
         """What the request may do. Raises Problem where it may not even ask."""

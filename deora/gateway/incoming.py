@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from deora.errors import Problem
 from deora.gateway.outflow import Client, Outflow
 from deora.wire.frames import FLAG_CLOSE, FLAG_GZIP, FLAG_HEAD
+
+if TYPE_CHECKING:
+    from deora.gateway.connection import Connection
+    from deora.gateway.door import Door, Peer
+    from deora.gateway.http import Head
+    from deora.gateway.limits import Limits
 
 
 class Sender(Protocol):
@@ -58,3 +65,22 @@ class Front(Protocol):
 
     def accept(self, request: Incoming) -> None:
         """Takes a request and sees to it that `request.connection.send` is called once."""
+
+
+class Host(Protocol):
+    """What all connections of one listener share; see `gateway.server.Server`."""
+
+    front: Front
+    limits: Limits
+    door: Door
+    next_id: Callable[[], bytes]
+    now_s: Callable[[], float]
+
+    def joined(self, connection: Connection) -> bool:
+        """A client has connected; whether it may stay."""
+
+    def left(self, connection: Connection) -> None:
+        """A connection has ended."""
+
+    def client_of(self, head: Head, peer: Peer) -> bytes | None:
+        """What tells a client from another, where clients stick to workers."""

@@ -20,11 +20,15 @@ class Runs:
     """The workers by their slots, and which of those that are open takes the next request."""
 
     def __init__(self, balancer: Balancer, sticky: Sticky | None = None) -> None:
-        self._balancer = balancer
-        self._sticky = sticky
         self.workers: dict[str, Worker] = {}
         self._last: Worker | None = None
         self._length = 0
+        self.change(balancer, sticky)
+
+    def change(self, balancer: Balancer, sticky: Sticky | None) -> None:
+        """From the next `update` on requests are spread in this way."""
+        self._balancer = balancer
+        self._sticky = sticky
         if isinstance(balancer, LeastConn):
             balancer.load = lambda slot: len(self.workers[slot].held)
 

@@ -37,7 +37,7 @@ class Server:
         self.now_s = now_s
         self.connections: set[Connection] = set()
         self._of_address: Counter[str] = Counter()
-        self._sticky = sticky
+        self.sticky = sticky
 
     def __call__(self) -> Connection:
         return Connection(self)
@@ -59,15 +59,28 @@ class Server:
 
     def client_of(self, head: Head, peer: Peer) -> bytes | None:
         """What tells a client from another: its address, or the cookie that it was given; None where none sticks."""
-        if self._sticky == "ip_hash":
+        if self.sticky == "ip_hash":
             return self.door.client_of(head, peer).encode()
-        return cookie_of(head.cookie) if self._sticky == "cookie" else None
+        return cookie_of(head.cookie) if self.sticky == "cookie" else None
 
     def sweep(self) -> None:
         """Ends the connections whose head, body or next request has not come in time."""
         now_s = self.now_s()
         for connection in list(self.connections):
             connection.sweep(now_s)
+
+    def unserved(self) -> int:
+        """How many connections have come and not yet asked for anything."""
+        return sum(connection.at_work is None for connection in self.connections)
+
+    def hold(self) -> int:
+        """Reads no new request from any connection; how many are still in the middle of one."""
+        return sum(not connection.hold() for connection in list(self.connections))
+
+    def hand_over(self) -> list[int]:
+        """Lets go of the connections that another program can go on with: descriptors of them."""
+        descriptors = [connection.hand_over() for connection in list(self.connections)]
+        return [descriptor for descriptor in descriptors if descriptor is not None]
 
     def close(self) -> None:
         """Ends all connections, each with the answer that it waits for."""

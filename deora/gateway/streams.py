@@ -82,6 +82,10 @@ class Streams:
     def __len__(self) -> int:
         return len(self._all)
 
+    def configure(self, most: int) -> None:
+        """So many there may be from now on; those that are open stay."""
+        self._most = most
+
     # -- clients
 
     def on_stream(self, worker: Worker, frame: Frame) -> Request | None:

@@ -53,6 +53,11 @@ class Suspects(Generic[S]):
         self.are_there = False
         """whether any waits, is on trial, or has a worker kept for it, as `plan` last saw it"""
 
+    def configure(self, most_deaths: int, trial_s: float) -> None:
+        """From now on it is judged by these figures."""
+        self._most_deaths = most_deaths
+        self._trial_s = trial_s
+
     def died(self, slot: str, held: list[S]) -> S | None:
         """The worker in a slot died and left these requests; the one that is guilty beyond doubt, if any is."""
         trial = self._trials.pop(slot, None)

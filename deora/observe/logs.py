@@ -97,6 +97,12 @@ class AppendFile(logging.Handler):
     def _open(self) -> int:
         return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
 
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+        super().close()
+
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._unwritten.append((self.format(record) + "\n").encode("utf-8", "backslashreplace"))
@@ -160,37 +166,63 @@ def _printable(text: str) -> str:
 
 
 def configure(process: str, config: LoggerConfig, data: Path) -> None:
-    """Sets up the root logger of this process. `process` names it in each line; `data` is where `logs/` lies."""
+    """Sets up the root logger of this process, also anew. `process` names it in each line; `data` is where `logs/`
+    lies. No line between is lost."""
     root = logging.getLogger()
-    root.setLevel(config.level.upper())
-    root.handlers.clear()
+    handlers: list[logging.Handler] = []
+    fault: OSError | None = None
     if "console" in config.outputs:
         console = logging.StreamHandler(sys.stderr)
         console.setFormatter(ConsoleLines(process) if sys.stderr.isatty() else JsonLines(process))
-        root.addHandler(console)
+        handlers.append(console)
     if "file" in config.outputs:
-        _add_file(root, process, config, data)
+        try:
+            handlers.append(_file(process, config, data))
+        except OSError as error:
+            fault = error
+    root.setLevel(config.level.upper())
+    former, root.handlers = root.handlers, handlers
+    for handler in former:
+        handler.close()
+    if fault is not None:
+        root.warning("no log file can be written: %s", fault)
 
 
-def _add_file(root: logging.Logger, process: str, config: LoggerConfig, data: Path) -> None:
+def release() -> None:
+    """Writes what waits, and closes the files: this process is about to become another program."""
+    root = logging.getLogger()
+    former, root.handlers = root.handlers, []
+    for handler in former:
+        handler.close()
+
+
+def _file(process: str, config: LoggerConfig, data: Path) -> logging.Handler:
     folder = data / config.dir
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = AppendFile(folder / "app.log", config.max_file_size, config.keep)
-    except OSError as error:
-        root.warning("no log file can be written: %s", error)
-        return
+    folder.mkdir(parents=True, exist_ok=True)
+    file = AppendFile(folder / "app.log", config.max_file_size, config.keep)
     file.setFormatter(JsonLines(process))
     lines: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
     # The record itself is queued: the queue never leaves this process, and formatting belongs to its thread.
-    handler = _InProcessQueueHandler(lines)
-    listener = QueueListener(lines, file)
-    listener.start()
-    atexit.register(listener.stop)
-    root.addHandler(handler)
+    return _InProcessQueueHandler(lines, QueueListener(lines, file))
 
 
 class _InProcessQueueHandler(QueueHandler):
+    def __init__(self, lines: queue.SimpleQueue[logging.LogRecord], writer: QueueListener) -> None:
+        super().__init__(lines)
+        self._writer: QueueListener | None = writer
+        writer.start()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Ends the writing thread, once it has written what waits, and closes the file."""
+        atexit.unregister(self.close)
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.stop()
+            for handler in writer.handlers:
+                handler.close()
+        super().close()
+
     def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
         return record
 

@@ -67,13 +67,7 @@ def migrate(db: sqlite3.Connection) -> None:
     Raises StoreError for a file that a newer DEORA wrote.
     """
     steps = migrations()
-    latest = steps[-1][0]
-    [(version,)] = db.execute("PRAGMA user_version").fetchall()
-    if version > latest:
-        raise StoreError(
-            f"the store's file has schema {version}; this DEORA knows schemas up to {latest}",
-            hint="start the DEORA that wrote it, or a newer one; nothing has been changed in the file",
-        )
+    version = _known_version(db, steps)
     add_functions(db)
     for number, sql in steps:
         if number > version:
@@ -87,6 +81,29 @@ def migrate(db: sqlite3.Connection) -> None:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+
+def _known_version(db: sqlite3.Connection, steps: list[tuple[int, str]]) -> int:
+    latest = steps[-1][0]
+    version: int
+    [(version,)] = db.execute("PRAGMA user_version").fetchall()
+    if version > latest:
+        raise StoreError(
+            f"the store's file has schema {version}; this DEORA knows schemas up to {latest}",
+            hint="start the DEORA that wrote it, or a newer one; nothing has been changed in the file",
+        )
+    return version
+
+
+def check_version(path: Path) -> None:
+    """Raises StoreError for a file that a newer DEORA wrote. Reads only; one that is not there yet is fine."""
+    if not path.exists():
+        return
+    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    try:
+        _known_version(db, migrations())
+    finally:
+        db.close()
 
 
 def add_functions(db: sqlite3.Connection) -> None:

@@ -52,10 +52,11 @@ def idle_settings(config: Config) -> list[str]:
 def changed(config: Config, keys: tuple[str, ...]) -> list[str]:
     """Those of `keys` whose value is not the default."""
     default = Config.from_wire({})
-    return [key for key in keys if _value(config, key) != _value(default, key)]
+    return [key for key in keys if value_of(config, key) != value_of(default, key)]
 
 
-def _value(config: Config, key: str) -> object:
+def value_of(config: Config, key: str) -> object:
+    """The value of a dotted key, a section as plain values."""
     value: object = config
     for name in key.split("."):
         value = getattr(value, name)

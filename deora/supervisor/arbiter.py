@@ -42,18 +42,28 @@ class Arbiter:
 
     def __init__(self, config: Config, data: str, dispatch: Dispatch) -> None:
         self._wire_config = config.to_wire()
+        # Which of the configurations that this instance has had is in force.
+        self.edition = 0
         self._data = data
         self._dispatch = dispatch
         self._stopping = False
-        self._calls = Calls(self._link_of)
+        self._calls = Calls(self._link_of, self._is_coming)
         dispatch.commits.read_through = self._read_through
         self.queue: dict[str, Any] = {}
         self.upstreams: dict[str, dict[str, Any]] = {}
         self.changed = asyncio.Event()
         self.children = {child.member.slot: child for child in children_of(config)}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.zygotes = Zygotes(self.start_task, self._start_who_is_down)
+        self.zygotes = Zygotes(self.start_task, self.start_who_is_down)
         self.succession = Succession(self, dispatch, config.servers.drain_timeout_s)
+
+    # -- configuration
+
+    def configure(self, config: Config) -> None:
+        """Whoever is started from now on gets this configuration. The children of now keep theirs."""
+        self._wire_config = config.to_wire()
+        self.edition += 1
+        self.succession.drain_s = config.servers.drain_timeout_s
 
     # -- starting
 
@@ -64,9 +74,10 @@ class Arbiter:
         await self.spawn(store)
         while store.member.state is State.STARTING:
             await self.next_change()
-        await self._start_who_is_down()
+        await self.start_who_is_down()
 
-    async def _start_who_is_down(self) -> None:
+    async def start_who_is_down(self) -> None:
+        """Starts every child that waits for a zygote: there is a new one."""
         reap_strangers({child.pid for child in self.everyone()} | {self.zygotes.pid})
         for child in self.everyone():
             await self.spawn(child)
@@ -79,10 +90,12 @@ class Arbiter:
         """The workers in their slots."""
         return [child for child in self.children.values() if child.member.role == "worker"]
 
-    async def next_change(self) -> None:
-        """Waits until some child's state has changed."""
+    async def next_change(self, timeout_s: float | None = None) -> None:
+        """Waits until some child's state has changed, or for so long."""
         self.changed.clear()
-        await self.changed.wait()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self.changed.wait()
 
     def is_ready(self) -> bool:
         """Whether requests of every kind can be served."""
@@ -97,6 +110,7 @@ class Arbiter:
         child.ended.clear()
         child.since_s = self._now_s()
         child.figures = {}
+        child.edition, child.is_asked = self.edition, False
         try:
             pid, sock = await self.zygotes.spawn(member.slot)
         except ConnectionError:
@@ -195,6 +209,7 @@ class Arbiter:
             self.succession.arrived(child)
             child.worker = Worker(child.member.slot, child.name.encode(), child.member.generation, child.link)
             self._dispatch.worker_up(child.worker, self._servers())
+        self._calls.resume(child.member.slot)
         _log.info("%s is up", child.member.slot, extra={"child": child.pid, "generation": child.member.generation})
         self.changed.set()
 
@@ -217,7 +232,13 @@ class Arbiter:
 
     def _link_of(self, slot: str) -> Link | None:
         child = self.children.get(slot)
-        return child.link if child is not None and child.member.state is State.UP else None
+        is_there = child is not None and child.member.state is State.UP and not child.is_asked
+        return child.link if child is not None and is_there else None
+
+    def _is_coming(self, slot: str) -> bool:
+        """Whether a call may wait for the child in a slot: it is being started, and has not failed to."""
+        child = self.children.get(slot)
+        return child is not None and (child.is_asked or child.member.state in (State.DOWN, State.STARTING))
 
     def _read_through(self, ident: int, paths: list[str]) -> None:
         """Has the replayer fetch what the store lacks to judge the writes of a request."""
@@ -247,7 +268,7 @@ class Arbiter:
         elif child.worker is not None:
             worker, child.worker = child.worker, None
             self._dispatch.worker_lost(worker, self._servers())
-        self._calls.fail(child.member.slot)
+        self._calls.lost(child.member.slot, again=child.is_asked)
         self.changed.set()
 
     def _on_ended(self, child: Child) -> None:
@@ -279,13 +300,15 @@ class Arbiter:
             self.succession.left(child)
             return
         if was_up:
-            _log.warning("%s ended (%s); starting it again", member.slot, reason)
+            level = logging.INFO if child.is_asked else logging.WARNING
+            _log.log(level, "%s ended (%s); starting it again", member.slot, reason)
             member.reason = None
             if not self.succession.inherit(member.slot):
                 self.start_task(self.spawn(child))
             return
         member.failures += 1
         member.reason = member.reason or f"ended before it was ready: {reason}"
+        self._calls.lost(member.slot)
         if self.succession.gave_up(child):
             _log.error("the worker that was to replace %s cannot start (%s)", member.slot, member.reason)
             return

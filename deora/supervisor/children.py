@@ -19,7 +19,8 @@ FIRST_ROLE = "primary"
 
 @dataclass(slots=True, eq=False)
 class Child:
-    """A slot and the process in it. `name` is what answers show: the role of a worker.
+    """A slot and the process in it. `name` is what answers show: the role of a worker. `edition` is the configuration
+    that it was started with (`Arbiter.edition`).
 
     While a worker is replaced there are two of one slot: the one that leaves, and the one that comes.
     """
@@ -37,6 +38,9 @@ class Child:
     pulse: Pulse = field(default_factory=Pulse)
     pinged_s: float = 0.0
     latency_ms: float | None = None
+    edition: int = 0
+    is_asked: bool = False
+    """it was asked to end, so that another one takes its place"""
 
     @property
     def is_judged(self) -> bool:

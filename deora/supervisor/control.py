@@ -4,7 +4,7 @@ queue's figures, and the administration of upstreams and workers."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from functools import partial
 from typing import Any, Final
 
@@ -43,6 +43,7 @@ class Control:
         now_s: Callable[[], float],
         is_ready: Callable[[], bool],
         orders: Orders,
+        changes: Mapping[bytes, Callable[[], Coroutine[Any, Any, Done]]],
     ) -> None:
         self._gauges = gauges
         self._metrics = metrics
@@ -61,6 +62,7 @@ class Control:
         self._orders: dict[bytes, Callable[[], Coroutine[Any, Any, Done]]] = {
             b"/admin/failover": orders.failover,
             b"/admin/recover": orders.recover,
+            **changes,
         }
         self._worker_orders: dict[bytes, Callable[[str], Coroutine[Any, Any, Done]]] = {
             b"drain": orders.drain,

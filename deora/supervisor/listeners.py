@@ -41,6 +41,25 @@ def listen_tcp(host: str, port: int) -> socket.socket:
     return sock
 
 
+def listening(sockets: list[socket.socket]) -> socket.socket | None:
+    """The listener among the sockets that systemd has handed over; None where it has handed over none.
+
+    Raises StartError for anything but one listening TCP socket: who wrote the unit expects all of them to be served.
+    """
+    if not sockets:
+        return None
+    for sock in sockets:
+        is_tcp = sock.family in (socket.AF_INET, socket.AF_INET6) and sock.type == socket.SOCK_STREAM
+        if len(sockets) > 1 or not is_tcp or not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise StartError(
+                "the sockets that were handed over (LISTEN_FDS) are not one listening TCP socket",
+                hint="the .socket unit must have one ListenStream=, an address with a port",
+            )
+    [sock] = sockets
+    sock.setblocking(False)
+    return sock
+
+
 def _hint(error: OSError, port: int) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"another program listens there (`ss -ltnp 'sport = :{port}'` names it); choose another with --port"

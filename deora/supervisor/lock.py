@@ -35,6 +35,22 @@ class InstanceLock:
                 f"another instance runs on {data}{holder}",
                 hint="`deora status` shows it and `deora stop` ends it; a second one needs its own --data",
             ) from None
+        self._say(argv)
+
+    @classmethod
+    def adopt(cls, descriptor: int, data: Path, argv: list[str]) -> InstanceLock:
+        """The lock that this process holds already, as the program that it was before."""
+        lock = cls.__new__(cls)
+        lock._path, lock._descriptor = data / LOCK_NAME, descriptor
+        lock._say(argv)
+        return lock
+
+    @property
+    def descriptor(self) -> int:
+        """The open file that holds the lock."""
+        return self._descriptor
+
+    def _say(self, argv: list[str]) -> None:
         content = json.dumps({"pid": os.getpid(), "argv": argv, "systemd": "INVOCATION_ID" in os.environ})
         # A full disk keeps no box from starting: the lock holds without its content. What an earlier instance has left
         # is overwritten in place, which needs no room.

@@ -5,46 +5,38 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import socket
-import ssl
 import sys
 import time
-from dataclasses import replace
-from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from deora import __version__
-from deora.config.checks import check_listen_address
-from deora.config.schema import Config
-from deora.errors import StartError
-from deora.gateway.access import Access
+from deora.errors import Problem, StartError
 from deora.gateway.balancer import MODES
-from deora.gateway.clients import Proxies
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.door import Door
-from deora.gateway.hosts import Names, own_names
-from deora.gateway.limits import Budget, Limits
-from deora.gateway.origins import Origins
-from deora.gateway.requests import Patience
 from deora.gateway.server import Server
-from deora.gateway.sticky import STICKY, Sticky
 from deora.gateway.streams import Streams
-from deora.gateway.surplus import Entrance, room_for_clients
-from deora.gateway.tls import server_context
-from deora.observe.logs import configure
+from deora.gateway.surplus import Entrance
+from deora.observe.logs import configure, release
 from deora.observe.metrics import Metrics
-from deora.supervisor.abilities import check_abilities, idle_settings
+from deora.supervisor.abilities import idle_settings
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
-from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp
+from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
 from deora.supervisor.lock import InstanceLock
 from deora.supervisor.options import StartOptions
 from deora.supervisor.orders import Orders
 from deora.supervisor.process import become_subreaper, name_process
+from deora.supervisor.reload import Reload, read_settings
+from deora.supervisor.settings import Settings
 from deora.supervisor.snapshot import Gauges
+from deora.supervisor.systemd import Notifier, passed_sockets
+from deora.supervisor.upgrade import Handover, become_new, check, taken_over
 from deora.supervisor.watch import LOOK_S, Watch
 
 _log = logging.getLogger("deora.supervisor")
@@ -53,69 +45,107 @@ SWEEP_INTERVAL_S: Final = 0.25
 TICK_INTERVAL_S: Final = 1.0
 STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
-LEAST_ROOM: Final = 8
-# An entry that an import brings came in a body of the usual size, and its normal form may be several times as long.
-OPERATOR_BODY_BYTES: Final = 32 * 1024 * 1024
+HALF_A_REQUEST_S: Final = 1.0
+FIRST_REQUEST_S: Final = 0.3
+SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
 class Supervisor:
     """One instance: its listeners, its dispatch, its children."""
 
-    def __init__(self, options: StartOptions, listener: socket.socket, control: socket.socket) -> None:
-        config = options.config
+    def __init__(
+        self, options: StartOptions, settings: Settings, listener: socket.socket, control: socket.socket
+    ) -> None:
+        config = settings.config
+        self._argv = options.argv
         self._now_s = time.monotonic
+        self._data = options.data
+        self._settings = settings
         self._listener = listener
         self._control_socket = control
         self._stop = asyncio.Event()
         self._failure: Exception | None = None
         self._metrics = Metrics()
+        self._notifier = Notifier()
         self._dispatch = Dispatch(
             MODES[config.loadbalancer.mode](),
-            _patience(config),
+            settings.patience,
             self._metrics,
             time.monotonic,
             lambda request: self._control.answer(request),
-            _sticky(config),
+            settings.sticky(),
             Streams(config.security.limits.streams, self._metrics, time.monotonic),
         )
         self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
         self._watch = Watch(config, self._arbiter)
         self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, time.monotonic())
+        address = listener.getsockname()[0]
+        self._reload = Reload(
+            config, self._arbiter, lambda: read_settings(options, address), self._take_over, self._notifier
+        )
         orders = Orders(self._arbiter, self._dispatch)
-        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders)
-        limits = _limits(config)
-        self._tls = _tls(config, options.data)
-        door = _door(config, listener.getsockname()[0])
-        sticky = config.loadbalancer.sticky
-        self._clients = Server(self._dispatch, limits, door, self._dispatch.next_request_id, sticky=sticky)
-        self._room = _room_for_clients(config)
+        changes = {b"/admin/reload": self._reload.run, b"/admin/upgrade": self.upgrade}
+        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, changes)
+        self._upgrades = False
+        sticky, next_id = config.loadbalancer.sticky, self._dispatch.next_request_id
+        self._clients = Server(self._dispatch, settings.limits, settings.door, next_id, sticky=sticky)
         # Whoever may open the control socket owns the instance: no token is asked for there.
-        larger = replace(limits, body_bytes=max(limits.body_bytes, OPERATOR_BODY_BYTES))
-        self._operators = Server(self._dispatch, larger, Door(), self._dispatch.next_request_id)
+        self._operators = Server(self._dispatch, settings.operator_limits, Door(), next_id)
+        self._entrance: asyncio.Server | None = None
 
-    async def serve(self) -> None:
-        """Serves until a signal asks it to stop. Raises StartError where it cannot start its children."""
+    async def upgrade(self) -> dict[str, Any]:
+        """Has this process become the program that is installed now, if that says that it would start."""
+        try:
+            version = await asyncio.to_thread(check, self._argv)
+        except StartError as error:
+            _log.error("not upgraded: %s", error.message)
+            raise Problem("wrong-configuration", f"{error.message}\nnothing was changed", hint=error.hint) from error
+        if self._stop.is_set():
+            raise Problem("unavailable", "the instance ends; it is not upgraded", hint="start it again")
+        _log.info("upgrading to %s", version)
+        self._upgrades = True
+        self._stop.set()
+        return {"upgrading": version}
+
+    async def _on_upgrade_signal(self) -> None:
+        with contextlib.suppress(Problem):
+            await self.upgrade()
+
+    async def serve(self, handed: list[socket.socket]) -> list[int] | None:
+        """Serves until a signal asks it to stop, connections that were handed over first. Returns those of an upgrade,
+        for the program that follows; None where it is to end. Raises StartError where it cannot start its children."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        # A SIGHUP asks for a reload, which this version cannot do; it must not take the venue down.
-        loop.add_signal_handler(signal.SIGHUP, _log.warning, "SIGHUP: this version cannot reload; use `deora restart`")
-        control = await loop.create_unix_server(self._operators, sock=self._control_socket)
-        handshake_s = self._clients.limits.head_timeout_s if self._tls is not None else None
-        clients = await loop.create_server(
-            Entrance(self._clients, self._room), sock=self._listener, ssl=self._tls, ssl_handshake_timeout=handshake_s
-        )
+            loop.add_signal_handler(number, self._end)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._arbiter.start_task(self._reload.on_signal()))
+        loop.add_signal_handler(signal.SIGUSR2, lambda: self._arbiter.start_task(self._on_upgrade_signal()))
+        # An upgrade lets them wait until somebody listens to them.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+        control = await loop.create_unix_server(self._operators, sock=self._control_socket.dup())
+        await self._listen()
+        for sock in handed:
+            await loop.connect_accepted_socket(Entrance(self._clients, self._settings.room), sock)
         sweeping = asyncio.create_task(self._sweep())
         watching = asyncio.create_task(self._look())
         starting = asyncio.create_task(self._start())
+        clients: list[int] = []
         try:
             await self._stop.wait()
             _log.info("stopping")
         finally:
-            deadline_s = self._now_s() + STOP_S
-            clients.close()
+            if self._upgrades:
+                self._notifier.reloading()
+            else:
+                self._notifier.stopping()
+            if self._upgrades and self._settings.tls is not None:
+                await self._take_leave()
+            self._close_entrance()
             control.close()
             starting.cancel()
+            await self._reload.stop()
+            if self._upgrades:
+                clients = await self._hold()
+            deadline_s = self._now_s() + STOP_S
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
             watching.cancel()
@@ -123,6 +153,54 @@ class Supervisor:
             _log.info("stopped")
         if self._failure is not None:
             raise self._failure
+        # From here on signals wait for the next program; one that came before is acted on by this one.
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        await asyncio.sleep(0.001)
+        if self._upgrades:
+            return clients
+        for descriptor in clients:
+            os.close(descriptor)
+        return None
+
+    def _end(self) -> None:
+        """Ends the instance, also where it was about to become the next program."""
+        self._upgrades = False
+        self._stop.set()
+
+    async def _listen(self) -> None:
+        """Takes connections as the settings of now say; what has waited in the kernel's queue goes on waiting there.
+
+        It listens by a copy of the socket: where the settings change, the next copy is open before this one closes.
+        """
+        settings, former = self._settings, self._entrance
+        self._entrance = await asyncio.get_running_loop().create_server(
+            Entrance(self._clients, settings.room),
+            sock=self._listener.dup(),
+            ssl=settings.tls,
+            ssl_handshake_timeout=settings.handshake_s,
+        )
+        if former is not None:
+            former.close()
+
+    def _close_entrance(self) -> None:
+        if self._entrance is not None:
+            self._entrance.close()
+
+    async def _take_over(self, settings: Settings) -> None:
+        """Goes on with these settings, which a reload has read."""
+        config = settings.config
+        if config.logger != self._settings.config.logger:
+            # It waits for what the disk has not taken yet.
+            await asyncio.to_thread(configure, "supervisor", config.logger, self._data)
+        self._settings = settings
+        settings.door.remember(self._clients.door)
+        self._clients.door, self._clients.sticky = settings.door, config.loadbalancer.sticky
+        self._clients.limits, self._operators.limits = settings.limits, settings.operator_limits
+        self._dispatch.configure(MODES[config.loadbalancer.mode](), settings.patience, settings.sticky())
+        self._dispatch.streams.configure(config.security.limits.streams)
+        self._watch.configure(config)
+        self._gauges.configure(config)
+        await self._listen()
 
     async def _start(self) -> None:
         try:
@@ -132,17 +210,43 @@ class Supervisor:
             self._stop.set()
             return
         while not self._arbiter.is_ready():
-            self._arbiter.changed.clear()
-            await self._arbiter.changed.wait()
+            await self._arbiter.next_change()
         host, port = self._listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        scheme = "http" if self._tls is None else "https"
+        scheme = "http" if self._settings.tls is None else "https"
         _log.info("ready on %s://%s:%d", scheme, shown, port, extra={"version": __version__})
+        self._notifier.ready()
+
+    async def _take_leave(self) -> None:
+        """What TLS keeps of a connection cannot be handed over: each gets one more answer, which says that it ends."""
+        self._dispatch.take_leave()
+        until_s = self._now_s() + self._settings.config.servers.drain_timeout_s
+        while self._clients.connections and self._upgrades and self._now_s() < until_s:
+            await asyncio.sleep(0.01)
+
+    async def _hold(self) -> list[int]:
+        """Finishes the requests at work while no other is read, and lets go of the connections: descriptors of them."""
+        # Their clients connect again, which waits in the kernel, and go on behind the last event that they had.
+        self._dispatch.streams.end()
+        began_s = self._now_s()
+        drained_s = began_s + self._settings.config.servers.drain_timeout_s
+        while self._now_s() < drained_s:
+            middle = self._clients.hold()
+            self._dispatch.commits.end_waits()
+            # Half a request of a client that is slow to send the rest must not keep all others waiting.
+            if not self._dispatch.open_requests() and (not middle or self._now_s() >= began_s + HALF_A_REQUEST_S):
+                break
+            await asyncio.sleep(0.01)
+        return self._clients.hand_over()
 
     async def _finish(self, deadline_s: float) -> None:
         """Lets what was accepted be answered, then ends the connections."""
         self._dispatch.stop()
-        while self._dispatch.open_requests() and self._now_s() < deadline_s:
+        # A client that was let in a moment ago is about to ask for something.
+        first_s = self._now_s() + FIRST_REQUEST_S
+        while (self._dispatch.open_requests() and self._now_s() < deadline_s) or (
+            self._clients.unserved() and self._now_s() < first_s
+        ):
             self._dispatch.sweep()
             await asyncio.sleep(0.02)
         self._dispatch.give_up()
@@ -161,6 +265,8 @@ class Supervisor:
                 self._operators.sweep()
                 self._metrics.tick(now_s - ticked_s)
                 self._gauges.tick(now_s)
+                self._notifier.status(self._gauges.line(now_s))
+                self._notifier.alive(now_s)
                 ticked_s = now_s
 
     async def _look(self) -> None:
@@ -169,84 +275,34 @@ class Supervisor:
             await asyncio.sleep(LOOK_S)
 
 
-def _room_for_clients(config: Config) -> int:
-    workers = config.servers.primary.workers + config.servers.secondary.workers
-    room = room_for_clients(workers + len(("store", "replayer", "zygote")))
-    if room < LEAST_ROOM:
-        raise StartError(
-            f"the limit of open files leaves {room} for connections; at least {LEAST_ROOM} are needed",
-            hint=f"raise it by {LEAST_ROOM - room} or more: `ulimit -n`, or LimitNOFILE= of the service",
-        )
-    return room
-
-
-def _patience(config: Config) -> Patience:
-    balancing = config.loadbalancer
-    # A suspect that hangs its worker is still on trial when that is noticed.
-    trial_s = balancing.health_check.hang_timeout_s + 1.0
-    return Patience(config.servers.request_timeout_s, balancing.max_retries, trial_s)
-
-
-def _limits(config: Config) -> Limits:
-    limits = config.security.limits
-    return Limits(
-        limits.body,
-        limits.headers,
-        limits.target,
-        limits.header_timeout_s,
-        connections=limits.connections_per_address,
-    )
-
-
-def _sticky(config: Config) -> Sticky | None:
-    kind = STICKY[config.loadbalancer.sticky]
-    return kind() if kind is not None else None
-
-
-def _door(config: Config, address: str) -> Door:
-    security = config.security
-    rate = security.rate_limit
-    return Door(
-        Access(security.tokens),
-        Names(security.allowed_hosts or {address, *own_names()}),
-        Origins(security.cors.origins),
-        Proxies(security.trusted_proxies),
-        Budget(rate.requests, rate.window_s) if rate.requests else None,
-        security.require_https,
-    )
-
-
-def _tls(config: Config, data: Path) -> ssl.SSLContext | None:
-    tls = config.security.tls
-    return server_context(data / tls.cert, data / tls.key) if tls.cert and tls.key else None
-
-
 def run(options: StartOptions) -> int:
     """Runs an instance until it is asked to stop. Raises StartError where it cannot start."""
     config = options.config
+    former = taken_over()
+    handed = listening(passed_sockets())
     host = options.host if options.host is not None else config.servers.host
     port = options.port if options.port is not None else config.servers.port
-    fault = check_listen_address(config, host)
-    if fault is not None:
-        raise StartError(fault)
-    check_abilities(config)
-    lock = InstanceLock(options.data, options.argv)
+    clients: list[socket.socket] = []
+    directory = control_directory(options.data)
+    if former is not None:
+        lock = InstanceLock.adopt(former.lock, options.data, options.argv)
+        listener, control, clients = former.sockets()
+        settings = Settings.of(config, options.data, listener.getsockname()[0])
+    else:
+        settings = Settings.of(config, options.data, handed.getsockname()[0] if handed is not None else host)
+        lock = InstanceLock(options.data, options.argv)
     try:
-        listener = listen_tcp(host, port)
-        directory = control_directory(options.data)
-        control = listen_control(directory)
+        if former is None:
+            listener = handed if handed is not None else listen_tcp(host, port)
+            control = listen_control(directory)
         configure("supervisor", config.logger, options.data)
         idle = idle_settings(config)
         if idle:
             _log.warning("these settings have no effect in DEORA %s: %s", __version__, ", ".join(idle))
         become_subreaper()
         name_process("deora")
-
-        async def serve() -> None:
-            await Supervisor(options, listener, control).serve()
-
         try:
-            uvloop.run(serve())
+            _run_and_upgrade(options, settings, lock, listener, control, clients)
         finally:
             with contextlib.suppress(FileNotFoundError):
                 (directory / CONTROL_NAME).unlink()
@@ -254,3 +310,31 @@ def run(options: StartOptions) -> int:
         lock.release()
         sys.stderr.flush()
     return 0
+
+
+def _run_and_upgrade(
+    options: StartOptions,
+    settings: Settings,
+    lock: InstanceLock,
+    listener: socket.socket,
+    control: socket.socket,
+    clients: list[socket.socket],
+) -> None:
+    """Runs until it is asked to stop or becomes the next program; if that cannot be begun, it goes on as this one."""
+    while True:
+
+        async def serve(handed: list[socket.socket]) -> list[int] | None:
+            supervisor = Supervisor(options, settings, listener, control)
+            return await supervisor.serve(handed)
+
+        found = uvloop.run(serve(clients))
+        if found is None:
+            return
+        handover = Handover(os.getpid(), lock.descriptor, listener.fileno(), control.fileno(), found)
+        release()
+        try:
+            become_new(handover, options.argv)
+        except OSError as error:
+            configure("supervisor", options.config.logger, options.data)
+            _log.error("the new program cannot be started: %s; this one goes on", error)
+        clients = [socket.socket(fileno=descriptor) for descriptor in found]

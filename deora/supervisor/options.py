@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,3 +26,8 @@ class StartOptions:
     host: str | None
     port: int | None
     argv: list[str]
+
+
+def program() -> list[str]:
+    """The command that is this program: the frozen executable itself, else the interpreter with `-m deora`."""
+    return [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "deora"]

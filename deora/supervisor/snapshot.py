@@ -39,6 +39,11 @@ class Gauges:
         self._cpu: dict[int, float] = {}
         self._labels = _labels(config)
 
+    def configure(self, config: Config) -> None:
+        """Shows the upstreams and the cache of this configuration from now on."""
+        self._config = config
+        self._labels = _labels(config)
+
     def tick(self, now_s: float) -> None:
         """Looks at what flows through the queue, and at what the processes use."""
         accepted, settled = self._flow()
@@ -168,6 +173,13 @@ class Gauges:
                 for each in self._upstreams()
             ],
         }
+
+    def line(self, now_s: float) -> str:
+        """The instance in one line, for `systemctl status`."""
+        queue = self._queue(now_s)
+        serving = sum(child.worker is not None for child in self._arbiter.workers())
+        kept = f"; {queue['dead']} refused by upstream" if queue["dead"] else ""
+        return f"{serving} workers up; {queue['pending'] + queue['inflight']} entries wait for upstream{kept}"
 
     def _queue(self, now_s: float) -> dict[str, Any]:
         figures = list(self._arbiter.queue.get("upstreams", {}).values())

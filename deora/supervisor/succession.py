@@ -32,7 +32,7 @@ class Succession:
     def __init__(self, arbiter: Arbiter, dispatch: Dispatch, drain_s: float) -> None:
         self._arbiter = arbiter
         self._dispatch = dispatch
-        self._drain_s = drain_s
+        self.drain_s = drain_s
         self.coming: dict[str, Child] = {}
         self.leaving: list[Child] = []
 
@@ -69,6 +69,16 @@ class Succession:
             former.member.move(Event.STOP)
             self.leaving.append(former)
             self._arbiter.start_task(self._see_off(former))
+
+    def retire(self, slot: str) -> None:
+        """Gives a slot up: its worker finishes what it holds and goes, and none comes in its place."""
+        former = self._arbiter.children.pop(slot)
+        coming = self.coming.pop(slot, None)
+        for child in (former, coming):
+            if child is not None and child.member.move(Event.STOP) is State.STOPPING:
+                self.leaving.append(child)
+                self._arbiter.start_task(self._see_off(child))
+        self._arbiter.rebalance()
 
     def inherit(self, slot: str) -> bool:
         """The worker in a slot has died: whether one that was coming has its place now."""
@@ -107,6 +117,6 @@ class Succession:
     async def emptied(self, children: list[Child], while_true: Callable[[], bool] = lambda: True) -> None:
         """Waits until these workers hold no request, for the drain's time-out at most, and only while something is
         true."""
-        deadline_s = time.monotonic() + self._drain_s
+        deadline_s = time.monotonic() + self.drain_s
         while any(child.held for child in children) and while_true() and time.monotonic() < deadline_s:
             await asyncio.sleep(LOOK_S)

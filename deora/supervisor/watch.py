@@ -31,8 +31,7 @@ class Watch:
     """Looks when told to: `look` ten times a second."""
 
     def __init__(self, config: Config, arbiter: Arbiter) -> None:
-        self._check = config.loadbalancer.health_check
-        self._max_memory = config.servers.max_memory
+        self.configure(config)
         self._arbiter = arbiter
         self._attention = Attention()
         self._pings = 0
@@ -40,6 +39,11 @@ class Watch:
         self._beat_due_s = 0.0
         self._memory_due_s = 0.0
         self._replaced_s: dict[str, float] = {}
+
+    def configure(self, config: Config) -> None:
+        """Judges by this configuration from now on."""
+        self._check = config.loadbalancer.health_check
+        self._max_memory = config.servers.max_memory
 
     def look(self, now_s: float) -> None:
         """One look at everybody, at this moment of the monotonic clock."""

@@ -39,10 +39,19 @@ class Zygotes:
 
     async def start(self) -> None:
         """Starts a zygote. Raises StartError."""
-        zygote = await Zygote.start()
-        self._zygote = zygote
+        former = self.take(await Zygote.start())
+        if former is not None:
+            former.close()
+
+    def take(self, zygote: Zygote) -> Zygote | None:
+        """Children are forked by this zygote from now on. Returns the one that did so before, which is the caller's."""
+        former, self._zygote = self._zygote, zygote
         self.since_s = time.monotonic()
-        asyncio.get_running_loop().add_reader(zygote.pidfd, self._on_ended, zygote)
+        loop = asyncio.get_running_loop()
+        if former is not None:
+            loop.remove_reader(former.pidfd)
+        loop.add_reader(zygote.pidfd, self._on_ended, zygote)
+        return former
 
     async def spawn(self, slot: str) -> tuple[int, socket.socket]:
         """See `Zygote.spawn`."""

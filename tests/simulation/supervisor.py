@@ -59,7 +59,7 @@ class Supervisor:
         self._networks = networks
         self._generations = count(1)
         self._has_replayer = False
-        self._calls = Calls(self._link_of)
+        self._calls = Calls(self._link_of, lambda _: False)
         self.dispatch = Dispatch(
             RoundRobin(), Patience(PATIENCE_S, 2), Metrics(), world.clock.monotonic_s, lambda _: None
         )
@@ -139,7 +139,7 @@ class Supervisor:
         child.link, child.is_up = None, False
         if child.slot == "store":
             self.dispatch.commits.store_lost()
-        self._calls.fail(child.slot)
+        self._calls.lost(child.slot)
         if self.children.get(child.slot) is child:
             del self.children[child.slot]
             start = self._start_store if child.slot == "store" else self._start_replayer

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deora.cache.copies import FORMAT, CachedCopy, Moment, copy_of, decode_copy, encode_copy
@@ -25,6 +25,7 @@ def test_a_copy_of_another_document_is_none() -> None:
     assert decode_copy(encode_copy(COPY), "menu/latte") is None
 
 
+@example(b"\x83\x00\x00\x00\x00\x90\x00")  # a map with a list for a key
 @given(st.binary(max_size=200))
 def test_any_bytes_are_survived(value: bytes) -> None:
     assert decode_copy(value, COPY.path) is None

@@ -13,6 +13,7 @@ import pytest
 
 from deora.cli import launch
 from deora.errors import StartError
+from deora.supervisor.options import program
 from tests.fakes.control import control_server
 
 ROOT = Path(__file__).parents[3]
@@ -50,9 +51,9 @@ def launched(data: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launch.program() == [sys.executable, "-m", "deora"]
+    assert program() == [sys.executable, "-m", "deora"]
     monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert launch.program() == [sys.executable]
+    assert program() == [sys.executable]
 
 
 def test_a_launched_instance_is_a_session_of_its_own_and_serves(data: Path, launched: subprocess.Popen[bytes]) -> None:

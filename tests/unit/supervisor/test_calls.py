@@ -17,7 +17,8 @@ class Star:
 
     def __init__(self) -> None:
         self.links: dict[str, KeptLink] = {"store": KeptLink(), "replayer": KeptLink()}
-        self.calls = Calls(self.links.get)
+        self.coming: set[str] = set()
+        self.calls = Calls(self.links.get, self.coming.__contains__)
         self.told: list[tuple[int, Any]] = []
 
     def ask(self, role: int, body: bytes = b"x") -> None:
@@ -52,7 +53,7 @@ def test_a_reply_is_told_once() -> None:
     [frame] = star.links["store"].take(Kind.CALL)
     for _ in range(2):
         star.calls.replied((Kind.REPLY, 0, 0, 0, frame[4], pack(5)))
-    star.calls.fail("store")
+    star.calls.lost("store")
     assert star.told == [(0, 5)]
 
 
@@ -70,9 +71,58 @@ def test_the_calls_of_a_child_that_ends_fail_and_no_others() -> None:
     star = Star()
     star.ask(Role.STORE)
     star.ask(Role.REPLAYER)
-    star.calls.fail("replayer")
+    star.calls.lost("replayer")
     [(_, parts)] = star.told
     assert "replayer" in Problem.from_wire(parts).detail
     [frame] = star.links["store"].take(Kind.CALL)
     star.calls.replied((Kind.REPLY, 0, 0, 0, frame[4], pack("fine")))
     assert star.told[1:] == [(0, "fine")]
+
+
+def test_calls_to_the_replayer_wait_while_it_is_started_and_those_to_the_store_do_not() -> None:
+    star = Star()
+    link = star.links.pop("replayer")
+    star.links.pop("store")
+    star.coming.update(("replayer", "store"))
+    star.ask(Role.STORE)
+    star.ask(Role.REPLAYER, b"one")
+    star.ask(Role.REPLAYER, b"two")
+    assert [aux for aux, _ in star.told] == [1]
+    star.links["replayer"] = link
+    star.calls.resume("store")
+    assert link.take(Kind.CALL) == []
+    star.calls.resume("replayer")
+    assert [frame[5] for frame in link.take(Kind.CALL)] == [b"one", b"two"]
+    star.calls.resume("replayer")
+    assert link.take(Kind.CALL) == []
+
+
+def test_what_waits_for_one_that_cannot_start_is_told_so() -> None:
+    star = Star()
+    star.links.clear()
+    star.coming.add("replayer")
+    star.ask(Role.REPLAYER)
+    star.coming.clear()
+    star.calls.lost("replayer")
+    star.calls.lost("replayer")
+    assert [aux for aux, _ in star.told] == [1]
+
+
+def test_one_that_was_asked_to_end_leaves_its_calls_to_the_next() -> None:
+    star = Star()
+    star.ask(Role.REPLAYER, b"one")
+    star.ask(Role.STORE, b"two")
+    former = star.links.pop("replayer")
+    [lost] = former.take(Kind.CALL)
+    star.coming.add("replayer")
+    star.calls.lost("replayer", again=True)
+    star.calls.lost("store", again=True)
+    assert [aux for aux, _ in star.told] == [1]
+    star.links["replayer"] = KeptLink()
+    star.calls.resume("replayer")
+    [frame] = star.links["replayer"].take(Kind.CALL)
+    assert frame[5] == b"one"
+    # An answer that the former one gave on its way out is not this one's.
+    star.calls.replied((Kind.REPLY, 0, 0, 0, lost[4], pack(1)))
+    star.calls.replied((Kind.REPLY, 0, 0, 0, frame[4], pack(2)))
+    assert star.told[1:] == [(0, 2)]

@@ -26,7 +26,19 @@ class Bench(GaugesBench):
         super().__init__()
         self.is_ready = False
         orders = Orders(self.arbiter, self.dispatch)
-        self.control = Control(self.gauges, self.metrics, self.clock.monotonic_s, lambda: self.is_ready, orders)
+        self.control = Control(
+            self.gauges,
+            self.metrics,
+            self.clock.monotonic_s,
+            lambda: self.is_ready,
+            orders,
+            {b"/admin/reload": self.reload},
+        )
+        self.reloads = 0
+
+    async def reload(self) -> dict[str, Any]:
+        self.reloads += 1
+        return {"reloaded": ["store"]}
 
     def ask(self, target: str, method: str = "GET", scope: Scope = Scope.ADMIN) -> tuple[int, Any]:
         """Status and JSON of what the supervisor answers itself."""

@@ -1,0 +1,230 @@
+"""Reloads of a real instance under load: nothing fails, nothing is left behind, and what is new is in force."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import ssl
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psutil
+import pytest
+
+from bench.instance import Instance
+from deora.config.tokens import add_token, remove_token
+from tests.fakes.certificate import write_certificate
+from tests.fakes.killer import children, kill
+from tests.fakes.tills import Tills, audit, p99_ms
+
+Start = Callable[..., Instance]
+
+
+def deora(one: Instance, *words: str) -> subprocess.CompletedProcess[str]:
+    """The command line, as an operator uses it beside the instance."""
+    return subprocess.run(
+        [sys.executable, "-m", "deora", *words, "--data", str(one.data)],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def write(one: Instance, name: str, content: Any) -> None:
+    text = content if isinstance(content, str) else json.dumps(content)
+    (one.directory / "config" / f"{name}.json").write_text(text, encoding="utf-8")
+
+
+def assert_nothing_failed(one: Instance, tills: Tills) -> None:
+    print(f"{len(tills.writes)} writes, p99 {p99_ms(tills.writes):.0f} ms; reads {p99_ms(tills.reads):.0f} ms")
+    assert tills.errors == []
+    assert tills.stale == []
+    one.wait_until_drained()
+    findings = audit(one, tills)
+    assert not findings, findings
+
+
+def test_a_reload_under_load_fails_no_request(instance: Start) -> None:
+    """F15, without the streams: a reload under 200 requests a second."""
+    one = instance()
+    before = children(one)
+    with Tills(one.url, rate=100, reads=1, patience_s=0) as tills:
+        time.sleep(1)
+        began_s = time.monotonic()
+        done = deora(one, "reload")
+        took_s = time.monotonic() - began_s
+        time.sleep(1)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("reloaded in ")
+    assert done.stdout.endswith(": 2 workers, store, replayer\n")
+    assert took_s < 10
+    after = children(one)
+    assert not {*before.values()} & {*after.values()}
+    assert before.keys() == after.keys()
+    assert_nothing_failed(one, tills)
+
+
+@pytest.mark.parametrize("count", [6, pytest.param(20, marks=pytest.mark.torture)])
+def test_reloads_leave_nothing_behind(instance: Start, count: int) -> None:
+    one = instance()
+    assert deora(one, "reload").returncode == 0
+    supervisor = psutil.Process(one.pid)
+    figures = []
+    with Tills(one.url, 4, rate=50, reads=1, patience_s=0) as tills:
+        for _ in range(count):
+            one.post("/admin/reload")
+            figures.append((supervisor.num_fds(), supervisor.num_threads(), len(one.tree())))
+    print(figures)
+    descriptors, threads, processes = zip(*figures, strict=True)
+    assert len(set(threads)) == len(set(processes)) == 1
+    # Give or take the connection of the last request.
+    assert max(descriptors) - min(descriptors) <= 1
+    assert_nothing_failed(one, tills)
+
+
+def test_a_worker_that_is_killed_meanwhile_is_of_no_account(instance: Start) -> None:
+    one = instance()
+    stop = threading.Event()
+
+    def kill_workers() -> None:
+        while not stop.wait(0.25):
+            for worker in one.status()["workers"][:1]:
+                kill(*[worker["pid"]] if worker["pid"] else [])
+
+    killer = threading.Thread(target=kill_workers)
+    with Tills(one.url, rate=100, reads=1, patience_s=0) as tills:
+        killer.start()
+        try:
+            reloads = [one.request("POST", "/admin/reload") for _ in range(3)]
+        finally:
+            stop.set()
+            killer.join()
+    # One that could not be started anew, since it was killed at its start, is named; the others are new.
+    assert all(done.status in (200, 503) for done in reloads)
+    assert one.request("POST", "/admin/reload").status == 200
+    assert_nothing_failed(one, tills)
+
+
+def test_two_at_once_are_both_told(instance: Start) -> None:
+    one = instance()
+    answers: list[int] = []
+    asking = [
+        threading.Thread(target=lambda: answers.append(one.request("POST", "/admin/reload").status)) for _ in range(4)
+    ]
+    before = one.status()["workers"][0]["pid"]
+    for thread in asking:
+        thread.start()
+    os.kill(one.pid, signal.SIGHUP)
+    for thread in asking:
+        thread.join()
+    assert answers == [200] * 4
+    assert one.status()["workers"][0]["pid"] != before
+    one.wait_until(lambda: one.printed().count('"message": "reloaded in') == 2, 10)
+
+
+def test_a_wrong_configuration_changes_nothing(instance: Start) -> None:
+    one = instance()
+    before = children(one)
+    write(one, "servers", {"port": 99999, "prot": 1})
+    write(one, "queue", "{")
+    done = deora(one, "reload")
+    assert done.returncode == 1
+    for part in ("servers.json", "port", "prot", "queue.json", "nothing was changed"):
+        assert part in done.stderr
+    shown = json.loads(deora(one, "reload", "--json").stdout)
+    assert (shown["reloaded"], len(shown["problems"])) == ([], 3)
+    os.kill(one.pid, signal.SIGHUP)
+    one.wait_until(lambda: one.printed().count("not reloaded") == 3, 10)
+    assert children(one) == before
+    assert one.request("PUT", "/v1/documents/a/b", json={}).status == 201
+
+
+def test_tokens_hosts_and_limits_are_in_force(instance: Start) -> None:
+    one = instance()
+    config = one.directory / "config"
+    token = add_token(config, "till", "write")
+    put = {"Authorization": f"Bearer {token}"}
+    assert one.request("PUT", "/v1/documents/a/b", json={}).status == 201
+    assert deora(one, "reload").returncode == 0
+    assert one.request("PUT", "/v1/documents/a/b", json={}).status == 401
+    assert one.request("PUT", "/v1/documents/a/b", json={}, headers=put).status == 200
+    security = json.loads((config / "security.json").read_text())
+    write(one, "security", {**security, "limits": {"body": "1KiB"}, "cors": {"origins": ["https://shop.example"]}})
+    assert deora(one, "reload").returncode == 0
+    origin = {**put, "Origin": "https://shop.example"}
+    answer = one.request("PUT", "/v1/documents/a/b", json={"x": "y" * 2000}, headers=origin)
+    assert answer.status == 413
+    answer = one.request("PUT", "/v1/documents/a/b", json={}, headers=origin)
+    assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (200, "https://shop.example")
+    remove_token(config, "till")
+    add_token(config, "other", "read")
+    assert deora(one, "reload").returncode == 0
+    assert one.request("PUT", "/v1/documents/a/b", json={}, headers=put).status == 401
+
+
+def test_workers_come_and_go_with_the_configuration(instance: Start) -> None:
+    one = instance()
+    two = {"id": "A", "workers": 2, "weight": 1, "priority": 1}
+    with Tills(one.url, rate=60, reads=1, patience_s=0) as tills:
+        write(one, "servers", {"primary": two, "port": 1234})
+        write(one, "database", {"secondary": {"type": "sqlite", "file": "second.db"}})
+        done = deora(one, "reload")
+        assert done.stdout.startswith("reloaded in ")
+        assert "3 workers" in done.stdout
+        assert "servers.port" in done.stdout
+        assert [worker["slot"] for worker in one.status()["workers"]] == ["primary", "primary-2", "secondary"]
+        one.wait_until_whole()
+        assert [upstream["name"] for upstream in one.status()["upstreams"]] == ["primary", "secondary"]
+        write(one, "servers", {"primary": {**two, "workers": 1}})
+        assert "2 workers" in deora(one, "reload").stdout
+        one.wait_until(lambda: len(one.status()["workers"]) == 2, 10)
+    assert_nothing_failed(one, tills)
+
+
+def test_a_new_certificate_is_served(tmp_path: Path, instance: Start) -> None:
+    one = instance()
+    address = urlsplit(one.url)
+
+    def served() -> str:
+        return ssl.get_server_certificate((str(address.hostname), int(address.port or 0)), timeout=10)
+
+    def over_tls(path: Path) -> int:
+        context = ssl.create_default_context(cafile=str(path))
+        connection = http.client.HTTPSConnection("localhost", address.port, timeout=10, context=context)
+        connection.request("GET", "/health/live")
+        try:
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    for number in range(2):
+        cert, key = write_certificate(tmp_path / f"certificate-{number}")
+        write(one, "security", {"tls": {"cert": str(cert), "key": str(key)}})
+        assert deora(one, "reload").returncode == 0
+        assert served() == cert.read_text()
+        assert over_tls(cert) == 200
+    (tmp_path / "certificate-1" / "cert.pem").write_text("no certificate")
+    done = deora(one, "reload")
+    assert done.returncode == 1
+    assert "cert.pem" in done.stderr
+    write(one, "security", {})
+    assert deora(one, "reload").returncode == 0
+    assert one.request("GET", "/health/live").status == 200
+
+
+def test_the_level_of_the_log_changes(instance: Start) -> None:
+    one = instance()
+    write(one, "logger", {"level": "warning"})
+    assert deora(one, "reload").returncode == 0
+    # The reload's own last words are said at the new level.
+    assert "reloaded in" not in one.printed()
