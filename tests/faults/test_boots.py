@@ -44,7 +44,8 @@ def cannot_boot(instance: Callable[..., Instance], seconds: float) -> tuple[int,
     assert [alert for alert in one.status()["alerts"] if "primary is" in alert["detail"]]
     # Mended, it comes back without a hand; a hand only spares the pause.
     zygote.rlimit(psutil.RLIMIT_NOFILE, usual)
-    one.post("/admin/workers/primary:restart")
+    # A start that is under way may still fail for want of them.
+    one.wait_until(lambda: one.request("POST", "/admin/workers/primary:restart").status == 200)
     one.wait_until_whole()
     return starts, share
 
