@@ -67,13 +67,8 @@ def migrate(db: sqlite3.Connection) -> None:
     Raises StoreError for a file that a newer DEORA wrote.
     """
     steps = migrations()
-    latest = steps[-1][0]
     [(version,)] = db.execute("PRAGMA user_version").fetchall()
-    if version > latest:
-        raise StoreError(
-            f"the store's file has schema {version}; this DEORA knows schemas up to {latest}",
-            hint="start the DEORA that wrote it, or a newer one; nothing has been changed in the file",
-        )
+    check_version(version)
     add_functions(db)
     for number, sql in steps:
         if number > version:
@@ -87,6 +82,16 @@ def migrate(db: sqlite3.Connection) -> None:
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
+
+
+def check_version(version: int) -> None:
+    """Raises StoreError for the schema of a newer DEORA."""
+    latest = migrations()[-1][0]
+    if version > latest:
+        raise StoreError(
+            f"the store's file has schema {version}; this DEORA knows schemas up to {latest}",
+            hint="start the DEORA that wrote it, or a newer one; nothing has been changed in the file",
+        )
 
 
 def add_functions(db: sqlite3.Connection) -> None:
