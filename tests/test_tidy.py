@@ -49,6 +49,7 @@ WALL_CLOCK = {
     "deora/store/commits.py": "labels documents and entries, and is the value of $serverTimestamp",
     "deora/store/housekeeping.py": "compares labels, once the clock has gone evenly for long enough",
     "deora/store/imports.py": "labels documents",
+    "deora/store/main.py": "names the folder of a damaged store",
     "deora/store/restored.py": "labels documents",
     "deora/store/settlements.py": "labels documents",
     "deora/supervisor/snapshot.py": "shows the time in /health",

@@ -1,7 +1,8 @@
 """What the figures mean: healthy, degraded or down. Pure: a snapshot in, JSON members out.
 
 healthy   everything that is configured is there
-degraded  requests are served, but something is out: a worker, the store, the replayer, an upstream, room on the disk
+degraded  requests are served, but something is out: a worker, the store, the replayer, an upstream, room on the disk;
+          or the store's file was damaged, and nobody has looked at it yet
 down      no request can be served: no worker is up
 """
 
@@ -77,7 +78,8 @@ class UpstreamState:
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that health and status are worked out from. Sizes are bytes, times seconds. `redis`: whether it answers;
-    None where none is configured. `refusal`: why the store takes no new writes; None while it does."""
+    None where none is configured. `refusal`: why the store takes no new writes; None while it does. `damage`: what
+    happened to the store's file and what to do, until it is put away."""
 
     version: str
     node: str
@@ -97,6 +99,7 @@ class Snapshot:
     memory_available_bytes: int | None = None
     cache: dict[str, Any] = field(default_factory=dict)
     redis: bool | None = None
+    damage: list[tuple[str, str]] = field(default_factory=list)
 
 
 def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]:
@@ -135,8 +138,8 @@ def verdict(snapshot: Snapshot) -> str:
     if not any(worker.serves for worker in snapshot.workers):
         return DOWN
     every_worker = all(worker.state == "up" for worker in snapshot.workers)
-    is_whole = every_worker and all(services(snapshot).values()) and snapshot.refusal is None
-    return HEALTHY if is_whole else DEGRADED
+    is_whole = every_worker and all(services(snapshot).values())
+    return HEALTHY if is_whole and snapshot.refusal is None and not snapshot.damage else DEGRADED
 
 
 def health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
@@ -154,6 +157,8 @@ def health(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
     reasons = {name: child.reason for name, child in children(snapshot) if child.reason is not None}
     if snapshot.refusal is not None:
         reasons["disk"] = f"new writes are refused: {snapshot.refusal}"
+    if snapshot.damage:
+        reasons["damage"] = " ".join(text for text, _ in snapshot.damage)
     if reasons:
         members["reasons"] = reasons
     return (503 if status == DOWN else 200), members
@@ -183,6 +188,8 @@ def detailed(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
     if snapshot.memory_available_bytes is not None:
         available = snapshot.memory_available_bytes
         add("memory", available >= 64 * 1024 * 1024, None, f"{available} bytes available")
+    for text, _ in snapshot.damage:
+        add("store-file", False, None, text)
     add("clock", _year_is_plausible(snapshot.timestamp), None, f"this box says {snapshot.timestamp}")
     all_healthy = all(check["healthy"] for check in checks)
     status = verdict(snapshot)
@@ -281,6 +288,8 @@ def alerts(snapshot: Snapshot) -> list[dict[str, Any]]:
         elif child.state != "up":
             reason = f": {child.reason}" if child.reason is not None else ""
             add("process-down", f"{name} is {child.state}{reason}", "it is started again by itself; see the log")
+    for text, hint in snapshot.damage:
+        add("store-damaged", text, hint)
     for upstream in snapshot.upstreams:
         if upstream.state == "stopped":
             add("upstream-stopped", f"{upstream.name}: {upstream.last_error}", "see docs/operations.md")

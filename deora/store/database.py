@@ -67,7 +67,8 @@ def migrate(db: sqlite3.Connection) -> None:
     Raises StoreError for a file that a newer DEORA wrote.
     """
     steps = migrations()
-    version = _known_version(db, steps)
+    [(version,)] = db.execute("PRAGMA user_version").fetchall()
+    check_schema(version)
     add_functions(db)
     for number, sql in steps:
         if number > version:
@@ -83,16 +84,14 @@ def migrate(db: sqlite3.Connection) -> None:
                 raise
 
 
-def _known_version(db: sqlite3.Connection, steps: list[tuple[int, str]]) -> int:
-    latest = steps[-1][0]
-    version: int
-    [(version,)] = db.execute("PRAGMA user_version").fetchall()
+def check_schema(version: int) -> None:
+    """Raises StoreError for the schema of a newer DEORA."""
+    latest = migrations()[-1][0]
     if version > latest:
         raise StoreError(
             f"the store's file has schema {version}; this DEORA knows schemas up to {latest}",
             hint="start the DEORA that wrote it, or a newer one; nothing has been changed in the file",
         )
-    return version
 
 
 def check_version(path: Path) -> None:
@@ -101,7 +100,8 @@ def check_version(path: Path) -> None:
         return
     db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
     try:
-        _known_version(db, migrations())
+        [(version,)] = db.execute("PRAGMA user_version").fetchall()
+        check_schema(version)
     finally:
         db.close()
 

@@ -10,6 +10,7 @@ import logging
 import os
 import resource
 import sqlite3
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -60,6 +61,8 @@ class Space:
         """whether nothing at all may be written, since the WAL is at its limit"""
         self.is_short = False
         """whether it is the disk that lacks room, so that the file had better give up what it can"""
+        self.copied: Callable[[], None] = lambda: None
+        """called once a checkpoint has copied the WAL into the file, before the WAL begins anew"""
         self._next_look_s = self._next_tend_s = self._full_until_s = float("-inf")
         self._failed_checkpoint: str | None = None
         self._capacity_bytes = 0
@@ -191,10 +194,16 @@ class Space:
 
     def _checkpoint(self, mode: str, wait_ms: int) -> None:
         """Checkpoints, and waits for those who read in the WAL. What it fails for is said where the WAL is too long;
-        nothing is lost by it."""
+        nothing is lost by it.
+
+        In two steps: what is known of the file has to follow it before the WAL is gone.
+        """
         self._db.execute(f"PRAGMA busy_timeout = {wait_ms}")
         try:
-            self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
+            [(is_busy, _, _)] = self._db.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+            self.copied()
+            if not is_busy:
+                self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
             self._failed_checkpoint = None
         except sqlite3.OperationalError as error:
             self._failed_checkpoint = f"a checkpoint failed: {error}"

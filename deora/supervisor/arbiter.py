@@ -51,6 +51,7 @@ class Arbiter:
         dispatch.commits.read_through = self._read_through
         self.queue: dict[str, Any] = {}
         self.upstreams: dict[str, dict[str, Any]] = {}
+        self.damage: list[list[str]] = []
         self.changed = asyncio.Event()
         self.children = {child.member.slot: child for child in children_of(config)}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -202,6 +203,7 @@ class Arbiter:
         if child.member.role == "store":
             self.queue = hello["figures"]
             child.figures = hello["disk"]
+            self.damage = hello.get("damage", [])
             # Workers forget what they read from the last store before any answer of this one can reach a client.
             self._to_workers(encode(Kind.STORE, 0))
             self._dispatch.commits.store_up(child.link)
@@ -221,6 +223,8 @@ class Arbiter:
             self._dispatch.commits.on_replicated(rest[0])
         elif name == "upstream":
             self.upstreams[rest[0]] = rest[1]
+        elif name == "damage":
+            [self.damage] = rest
         elif name == "cannot-boot":
             reason, hint = rest
             child.member.reason = reason if hint is None else f"{reason} ({hint})"

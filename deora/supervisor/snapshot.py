@@ -91,6 +91,7 @@ class Gauges:
             memory_available_bytes=psutil.virtual_memory().available,
             cache=self._cache(),
             redis=self._redis(),
+            damage=[(text, hint) for text, hint in self._arbiter.damage],
         )
 
     def _worker(self, child: Child, now_s: float, *, serves: bool) -> WorkerState:

@@ -101,8 +101,7 @@ class SqliteUpstream:
         try:
             row = self._file.open().execute(_READ, (key.node, key.epoch, key.lane)).fetchone()
         except sqlite3.Error as error:
-            self._file.close()
-            return Unclear(f"{self._file.path.name}: {error}")
+            return Unclear(self._file.failed(error))
         return Cursor(*row) if row is not None else None
 
     def _take_over(self, key: CursorKey, taker: str, predecessor: str | None) -> Cursor | Unclear:
@@ -127,6 +126,9 @@ class SqliteUpstream:
     def _apply(self, delivery: Delivery) -> Outcome:
         try:
             db = self._file.open()
+            if self._file.is_damaged and not delivery.payloads:
+                # A fence may succeed on the pages that are left. But no batch is to blame, and nothing may go dead.
+                return Unclear(f"{self._file.path.name} is damaged")
             db.execute("BEGIN IMMEDIATE")
             try:
                 outcome = self._apply_within(db, delivery)
@@ -137,8 +139,8 @@ class SqliteUpstream:
                 raise
         except sqlite3.Error as error:
             # After a failed COMMIT only a new connection tells what the file holds.
-            self._file.close()
-            return Unclear(f"{self._file.path.name}: {error}")
+            return Unclear(self._file.failed(error))
+        self._file.is_damaged = False
         return outcome
 
     def _apply_within(self, db: sqlite3.Connection, delivery: Delivery) -> Outcome:

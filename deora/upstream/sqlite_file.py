@@ -39,12 +39,17 @@ _TRIGGERS: Final = (
 )
 
 
+_DAMAGE: Final = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 class SqliteFile:
     """One connection, for one thread at a time. `busy_timeout_s`: how long it waits while another one writes."""
 
     def __init__(self, path: Path, busy_timeout_s: float) -> None:
         self.path = path
         self.db: sqlite3.Connection | None = None
+        self.is_damaged = False
+        """whether SQLite has found it so; until it works again, or another file stands in its place"""
         self._busy_timeout_s = busy_timeout_s
         self._file: tuple[int, int] | None = None
 
@@ -53,6 +58,7 @@ class SqliteFile:
         if self.db is not None and _file_at(self.path) != self._file:
             # Deleted or replaced while it was open: what is written now would be in no file any more.
             self.close()
+            self.is_damaged = False
         if self.db is None:
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=self._busy_timeout_s)
             try:
@@ -62,6 +68,17 @@ class SqliteFile:
                 raise
             self.db, self._file = db, _file_at(self.path)
         return self.db
+
+    def failed(self, error: sqlite3.Error) -> str:
+        """Ends the connection after an error, which may have left it in any state; what to say of it."""
+        self.close()
+        if getattr(error, "sqlite_errorcode", None) not in _DAMAGE:
+            return f"{self.path.name}: {error}"
+        self.is_damaged = True
+        return (
+            f"{self.path.name} is damaged: {error}. Nothing is lost here: writes wait in the queue. Put a sound copy in"
+            " its place, or mend it with the sqlite3 program's .recover"
+        )
 
     def close(self) -> None:
         """Ends the connection, where there is one."""

@@ -36,6 +36,7 @@ class Kind(IntEnum):
     FTRUNCATE = 4
     UNLINK = 5
     FALLOCATE = 6
+    RENAME = 7
 
 
 class Action(IntEnum):
@@ -56,6 +57,7 @@ class What(IntEnum):
     SYNC_FAILED = 2
     CUT = 3
     REMOVED = 4
+    RENAMED = 5
 
 
 class FailingDisk:
@@ -91,6 +93,10 @@ class FailingDisk:
     def environment(self) -> dict[str, str]:
         """What a process's environment needs so that its disk can fail."""
         return {"LD_PRELOAD": str(self._library), "DISK_CONTROL": str(self._control)}
+
+    def before(self) -> list[str]:
+        """The program that becomes a process whose disk can fail."""
+        return ["env", *(f"{name}={value}" for name, value in self.environment().items())]
 
     def watch(self, prefix: Path, journal: Path | None = None) -> None:
         """Meddles with files whose path begins so, and with no others; notes in `journal` what happens to them."""
@@ -136,7 +142,7 @@ def power_cut(base: Path, journal: Path, into: Path, dice: random.Random | None 
     `base` holds the files as they were, durable, when the journal began. Of what was not synced nothing is left; with
     `dice` some of it is, by sectors, in any order. What lies in `-shm` is
     no matter of durability and is left out. A file's first sync makes its name durable, too, as a journaling file
-    system does.
+    system does, and a file that was removed or renamed stays so.
     """
     files = {file.name: _File(bytearray(file.read_bytes())) for file in base.iterdir()}
     into.mkdir()
@@ -156,6 +162,8 @@ def power_cut(base: Path, journal: Path, into: Path, dice: random.Random | None 
             file.pending.clear()
         elif what == What.REMOVED:
             files[name] = _File()
+        elif what == What.RENAMED:
+            files[Path(os.fsdecode(data)).name] = files.pop(name)
     for name, file in files.items():
         if dice is not None:
             for change in file.doubtful + file.pending:

@@ -2,13 +2,14 @@
  *
  * Of each kind of call on files whose path begins with `prefix` it keeps the number, and does what the plan says at the
  * `from`th and every `every`th after it (0: at no other). With `journal` set, it notes what was written, synced,
- * truncated and removed, in order, from which the test works out what would be left after a power cut.
+ * truncated, removed and renamed, in order, from which the test works out what would be left after a power cut.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,9 +19,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { PWRITE, WRITE, FDATASYNC, FSYNC, FTRUNCATE, UNLINK, FALLOCATE, KINDS };
+enum { PWRITE, WRITE, FDATASYNC, FSYNC, FTRUNCATE, UNLINK, FALLOCATE, RENAME, KINDS };
 enum { NOTHING, FAIL, KILL, TEAR, DELAY };
-enum { WRITTEN, SYNCED, SYNC_FAILED, CUT, REMOVED };
+enum { WRITTEN, SYNCED, SYNC_FAILED, CUT, REMOVED, RENAMED };
 
 struct plan {
     uint64_t count, from, every, action;
@@ -143,9 +144,31 @@ ssize_t write(int file, const void *data, size_t length)
 {
     REAL(ssize_t, write, int, const void *, size_t);
     char path[4096];
-    if (path_of(file, path, sizeof path) && due(WRITE)->action == FAIL)
+    if (!path_of(file, path, sizeof path))
+        return real(file, data, length);
+    const struct plan *plan = due(WRITE);
+    if (plan->action == FAIL)
         return -1;
-    return real(file, data, length);
+    if (plan->action == TEAR)
+        length /= 2;
+    ssize_t written = real(file, data, length);
+    if (written > 0)
+        note(WRITTEN, path, data, lseek(file, 0, SEEK_CUR) - written, written);
+    if (plan->action == TEAR)
+        raise(SIGKILL);
+    return written;
+}
+
+int open64(const char *path, int flags, ...)
+{
+    REAL(int, open64, const char *, int, ...);
+    va_list rest;
+    va_start(rest, flags);
+    int file = real(path, flags, flags & O_CREAT ? va_arg(rest, mode_t) : 0);
+    va_end(rest);
+    if (file >= 0 && flags & O_TRUNC && is_ours(path))
+        note(CUT, path, NULL, 0, 0);
+    return file;
 }
 
 static int synced(int kind, int file, int (*sync)(int))
@@ -205,6 +228,19 @@ int unlink(const char *path)
     int result = real(path);
     if (result == 0)
         note(REMOVED, path, NULL, 0, 0);
+    return result;
+}
+
+int rename(const char *from, const char *to)
+{
+    REAL(int, rename, const char *, const char *);
+    if (!is_ours(from))
+        return real(from, to);
+    if (due(RENAME)->action == FAIL)
+        return -1;
+    int result = real(from, to);
+    if (result == 0)
+        note(RENAMED, from, to, 0, strlen(to));
     return result;
 }
 

@@ -84,13 +84,13 @@ def fail_syncs(one: Instance, disk: FailingDisk, restarts: int, seed: int) -> No
 
 
 def test_failing_syncs_give_no_false_ok(instance: Callable[..., Instance], disk: FailingDisk) -> None:
-    one = instance(environment=disk.environment())
+    one = instance(before=disk.before())
     fail_syncs(one, disk, 15, random.randrange(1 << 32))
 
 
 @pytest.mark.torture
 def test_failing_syncs_for_long(instance: Callable[..., Instance], disk: FailingDisk) -> None:
-    one = instance(environment=disk.environment())
+    one = instance(before=disk.before())
     fail_syncs(one, disk, 300, random.randrange(1 << 32))
 
 
@@ -148,7 +148,7 @@ def slow_syncs(one: Instance, disk: FailingDisk, tills: Tills, writes: int) -> t
 
 def test_a_slow_disk_slows_writes_and_no_reads(instance: Callable[..., Instance], disk: FailingDisk) -> None:
     """The median tells on a loaded machine, too: reads that waited for a sync would take 100 ms on average."""
-    one = instance(environment=disk.environment())
+    one = instance(before=disk.before())
     tills = Tills(one.url, 30, seed=1, rate=80, reads=1)
     slow_syncs(one, disk, tills, 150)
     assert statistics.median(timed.took_s for timed in tills.reads) < 0.08
@@ -157,7 +157,7 @@ def test_a_slow_disk_slows_writes_and_no_reads(instance: Callable[..., Instance]
 
 @pytest.mark.torture
 def test_a_slow_disk_at_two_hundred_writes_a_second(instance: Callable[..., Instance], disk: FailingDisk) -> None:
-    one = instance(environment=disk.environment())
+    one = instance(before=disk.before())
     reads_ms, writes_ms = slow_syncs(one, disk, Tills(one.url, 100, seed=1, rate=200, reads=1), 6000)
     assert reads_ms < 50
     assert writes_ms < 1000

@@ -88,6 +88,8 @@ def kill_everywhere(
         (Kind.FSYNC, Action.KILL, 3),
         (Kind.UNLINK, Action.KILL, 2),
         (Kind.FTRUNCATE, Action.KILL, 2),
+        (Kind.WRITE, Action.TEAR, 2),
+        (Kind.RENAME, Action.KILL, 2),
     ],
 )
 def test_a_kill_at_any_call_loses_nothing(

@@ -246,3 +246,12 @@ def test_a_pool_says_its_connections_itself() -> None:
     pooled = replace(WELL.upstreams[0], pool={"total": 5, "idle": 3, "active": 2, "waiting": 0})
     database = api_health(replace(WELL, upstreams=[pooled]))[1]["database"]
     assert (database["totalConnections"], database["idleConnections"], database["activeConnections"]) == (5, 3, 2)
+
+
+def test_a_damaged_file_degrades_until_it_is_put_away() -> None:
+    told = replace(WELL, damage=[("a page is wrong; lost: 3 rows", "look after the disk")])
+    assert verdict(told) == "degraded"
+    status, members = health(told)
+    assert (status, members["reasons"]["damage"]) == (200, "a page is wrong; lost: 3 rows")
+    assert {"name": "store-damaged", "detail": told.damage[0][0], "hint": told.damage[0][1]} in alerts(told)
+    assert detailed(told)[0] == 503

@@ -111,7 +111,8 @@ def test_what_is_no_database_is_a_passing_trouble_and_is_left_alone(path: Path) 
 
     async def scenario(upstream: SqliteUpstream) -> None:
         for outcome in (await upstream.read_cursor(KEY), await upstream.apply(batch(1, set_("a/1", {})))):
-            assert outcome == Unclear("upstream.db: file is not a database")
+            assert isinstance(outcome, Unclear)
+            assert outcome.message.startswith("upstream.db is damaged: file is not a database.")
 
     using(path, scenario)
     assert path.read_bytes().startswith(b"a letter")
@@ -221,3 +222,32 @@ def test_closing_leaves_neither_thread_nor_descriptor(path: Path) -> None:
             thread.join(5)
     assert threading.active_count() <= threads
     assert len(os.listdir("/proc/self/fd")) <= descriptors
+
+
+def test_in_a_damaged_file_no_fence_succeeds_either(path: Path) -> None:
+    """A fence touches few pages and might. Then the batch would count as refused, and its entries would go dead."""
+
+    async def fill(upstream: SqliteUpstream) -> Outcome:
+        return await upstream.apply(batch(1, *[set_(f"bills/{number}", {"n": "x" * 500}) for number in range(100)]))
+
+    assert using(path, fill) == Applied()
+    [(root,)] = rows(path, "SELECT rootpage FROM sqlite_master WHERE name = 'deora_documents'")
+    with open(path, "r+b") as file:
+        file.seek((root - 1) * 4096)
+        file.write(bytes(4096))
+
+    async def go_on(upstream: SqliteUpstream) -> list[Outcome]:
+        fence = Delivery(KEY, 1, "b1", "fence:b2", b"", [])
+        return [await upstream.apply(batch(2, set_("bills/1", {}))), await upstream.apply(fence)]
+
+    refused, fenced = using(path, go_on)
+    assert isinstance(refused, Unclear)
+    assert "upstream.db is damaged" in refused.message
+    assert isinstance(fenced, Unclear)
+    assert rows(path, "SELECT seq FROM deora_cursor") == [(1,)]
+    path.unlink()
+
+    async def begin_anew(upstream: SqliteUpstream) -> Outcome:
+        return await upstream.apply(batch(1, set_("bills/1", {})))
+
+    assert using(path, begin_anew) == Applied()
