@@ -283,6 +283,7 @@ def run(options: StartOptions) -> int:
     host = options.host if options.host is not None else config.servers.host
     port = options.port if options.port is not None else config.servers.port
     clients: list[socket.socket] = []
+    opened: list[socket.socket] = []
     directory = control_directory(options.data)
     if former is not None:
         lock = InstanceLock.adopt(former.lock, options.data, options.argv)
@@ -294,7 +295,9 @@ def run(options: StartOptions) -> int:
     try:
         if former is None:
             listener = handed if handed is not None else listen_tcp(host, port)
+            opened.append(listener)
             control = listen_control(directory)
+        opened += [listener, control]
         configure("supervisor", config.logger, options.data)
         idle = idle_settings(config)
         if idle:
@@ -307,6 +310,8 @@ def run(options: StartOptions) -> int:
             with contextlib.suppress(FileNotFoundError):
                 (directory / CONTROL_NAME).unlink()
     finally:
+        for sock in opened:
+            sock.close()
         lock.release()
         sys.stderr.flush()
     return 0
