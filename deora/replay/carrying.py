@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from deora.replay.batches import LOST, Batch
-from deora.replay.coverage import CROWDED_BYTES, Coverage
+from deora.replay.coverage import Coverage, Standing
 from deora.upstream.base import CarriedMove, Cursor, CursorKey, Failure
 
 Read = Callable[[CursorKey], Awaitable[Cursor | Failure | None]]
@@ -24,24 +24,17 @@ class Lost:
     reason: str
 
 
-@dataclass(slots=True)
-class _Place:
-    seq: int
-    batch_id: str
-    coverage: Coverage
-
-
 class Carrying:
     """The cursors beside a lane's own. `read` asks upstream for one."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._places: dict[CursorKey, _Place] = {}
+        self._places: dict[CursorKey, Standing] = {}
 
     @property
     def is_crowded(self) -> bool:
         """Whether one of them remembers so many exceptions that claims must go by age for a while."""
-        return any(len(place.coverage.encode()) > CROWDED_BYTES for place in self._places.values())
+        return any(place.coverage.is_crowded for place in self._places.values())
 
     def forget(self) -> None:
         """What was sent may have moved them."""
@@ -61,7 +54,7 @@ class Carrying:
             holder = cursor.taken_by if cursor is not None else None
             if cursor is None or holder != box:
                 return Lost(LOST.format(box=key.box, holder=holder or "upstream knows of no takeover"))
-            self._places[key] = _Place(cursor.seq, cursor.batch_id, Coverage.decode(cursor.applied))
+            self._places[key] = Standing(cursor.seq, cursor.batch_id, Coverage.decode(cursor.applied))
         return None
 
     def moves(self, batch: Batch, *, refused: bool = False) -> tuple[CarriedMove, ...]:
@@ -77,4 +70,4 @@ class Carrying:
         """The moves have taken effect, under this id."""
         for move in moves:
             covered = Coverage.decode(move.applied)
-            self._places[move.key] = _Place(move.expected_seq + 1, batch_id, covered)
+            self._places[move.key] = Standing(move.expected_seq + 1, batch_id, covered)

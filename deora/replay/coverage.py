@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from deora.errors import DeoraError
+from deora.replay.batches import Batch
 
 _VERSION: Final = 1
 MAX_BYTES: Final = 64 * 1024
@@ -64,6 +65,11 @@ class Coverage:
         while merged and merged[0][0] <= watermark + 1:
             watermark = max(watermark, merged.pop(0)[1])
         return Coverage(watermark, merged, refused)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether it remembers so many exceptions that claims must go by age for a while."""
+        return len(self.encode()) > CROWDED_BYTES
 
     def encode(self) -> bytes:
         """The packed form."""
@@ -118,6 +124,20 @@ class Coverage:
         if next(values, None) is not None:
             raise ValueError("more numbers than were announced")
         return coverage
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a lane left a cursor, and what that covers."""
+
+    seq: int
+    batch_id: str
+    coverage: Coverage
+
+    def is_expected_by(self, batch: Batch) -> bool:
+        """Whether a batch expects the lane's own cursor here. One that does not comes after a batch that another
+        replayer of the same store sent: what that applied is not in this coverage."""
+        return (self.seq, self.batch_id) == (batch.known_seq, batch.known_batch_id)
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:

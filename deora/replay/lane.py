@@ -30,7 +30,7 @@ from deora.replay.batches import STOPS, Batch, Verdict, cuts, judge
 from deora.replay.breaker import Breaker
 from deora.replay.breaker import State as BreakerState
 from deora.replay.carrying import Carrying, Lost
-from deora.replay.coverage import CROWDED_BYTES, Coverage
+from deora.replay.coverage import Coverage, Standing
 from deora.replay.policy import delay_s, ramp
 from deora.replay.restored import Restored
 from deora.replay.terms import LaneSettings, Status, StoreCalls
@@ -107,7 +107,7 @@ class Lane:
         self._key = CursorKey("", "", 0)
         self._looked = False
         # None: the cursor must be read before anything is sent.
-        self._coverage: Coverage | None = None
+        self._standing: Standing | None = None
         self._carrying = Carrying(self._read_cursor)
         self._successes = 16
         self._restored = Restored(name, store, self._apply, self._take_over)
@@ -135,8 +135,7 @@ class Lane:
 
     async def _next(self) -> Batch | None:
         """The next batch; None where it is to be asked for again, since the queue has changed."""
-        crowded = self._coverage is not None and len(self._coverage.encode()) > CROWDED_BYTES
-        crowded = crowded or self._carrying.is_crowded
+        crowded = self._carrying.is_crowded or (self._standing is not None and self._standing.coverage.is_crowded)
         waiting = asyncio.ensure_future(
             self._store.next(
                 self.name,
@@ -181,7 +180,7 @@ class Lane:
         if wait_s > 0:
             await self._sleep(min(wait_s, 1.0))
             return await self._store.paused(self.name)
-        if self._coverage is None:
+        if self._standing is None or not self._standing.is_expected_by(batch):
             cursor = await self._read_cursor(self._key)
             if isinstance(cursor, Unclear | Unauthorised):
                 return await self._failed(batch, attempt, cursor)
@@ -189,14 +188,14 @@ class Lane:
         if batch.origins and (ended := await self._unprepared(batch, attempt)) is not None:
             return ended
         started_s = self._clock.monotonic_s()
-        coverage = self._coverage.with_applied(batch.own_numbers)
+        coverage = self._standing.coverage.with_applied(batch.own_numbers)
         moves = self._carrying.moves(batch)
         outcome = await self._apply(self._delivery(batch, batch.id, coverage, batch.payloads, moves))
         if isinstance(outcome, Applied):
             self._carrying.landed(batch.id, moves)
             self.status.latency_ms = (self._clock.monotonic_s() - started_s) * 1000
             self._shown("up", None)
-            self._coverage = coverage
+            self._standing = Standing(batch.known_seq + 1, batch.id, coverage)
             self._successes += 1
             await self._store.settle(self.name, batch.id, None, batch.known_seq + 1, batch.id)
             return True
@@ -205,7 +204,7 @@ class Lane:
 
     def _forget(self) -> None:
         """What was sent may have moved the cursors: they are read before anything else is sent."""
-        self._coverage = None
+        self._standing = None
         self._carrying.forget()
 
     async def _unprepared(self, batch: Batch, attempt: _Attempt) -> bool | None:
@@ -253,7 +252,7 @@ class Lane:
         except DeoraError as error:
             return await self._stopped(error.told)
         if attempt.refused is None:
-            self._coverage = coverage
+            self._standing = Standing(batch.known_seq, batch.known_batch_id, coverage)
             return False
         return await self._fence(batch, attempt, coverage)
 
@@ -270,7 +269,7 @@ class Lane:
         if isinstance(outcome, Applied):
             self._shown("up", None)
             ended = await self._split(batch, attempt)
-            self._coverage = coverage
+            self._standing = Standing(batch.known_seq + 1, batch.fence_id, coverage)
             return ended
         if isinstance(outcome, Moved):
             return await self._failed(batch, attempt, _ELSEWHERE)
@@ -290,7 +289,7 @@ class Lane:
 
     async def _split(self, batch: Batch, attempt: _Attempt) -> bool:
         seq, cursor_id = batch.known_seq + 1, batch.fence_id
-        self._coverage = None
+        self._standing = None
         refused = attempt.refused
         if refused is not None and self._given_up(batch, attempt):
             _log.warning(

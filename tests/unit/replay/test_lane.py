@@ -239,6 +239,29 @@ def test_two_replayers_at_once_do_no_harm(tmp_path: Path, seed: int) -> None:
     bench.check(dead={"d/3"})
 
 
+def test_what_another_replayer_applied_meanwhile_stays_in_the_cursor(bench: LaneBench) -> None:
+    """A lane that comes back with what it knew of the cursor reads it again where the store has got further."""
+    bench.write_numbered(10, documents=2)
+
+    async def deliver(lane: Lane) -> None:
+        task = asyncio.ensure_future(lane.run())
+        await bench.watch(task, lambda: bench.store.waiting() == 0)
+        task.cancel()
+        await asyncio.wait({task})
+
+    async def scenario() -> None:
+        first = bench.new_lane()
+        await deliver(first)
+        bench.write_numbered(10, documents=2)
+        await deliver(bench.new_lane())
+        bench.write_numbered(10, documents=2)
+        await deliver(first)
+
+    go(bench, scenario())
+    bench.check()
+    assert Coverage.decode(bench.upstream.cursors[bench.key].applied) == Coverage(watermark=30)
+
+
 # -- upstream is away
 
 
