@@ -8,6 +8,8 @@
 
 PYTHONS := $(or $(PYTHON),python3 python3.14 python3.13 python3.12 python3.11)
 PIP_FLAGS ?= --only-binary=:all:
+# One runner more than there are cores: many tests wait for a process or for a pause to end.
+RUNNERS ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n + 1 : 8)))
 STAMP := .venv/installed
 BIN := .venv/bin
 ARGS ?=
@@ -19,7 +21,7 @@ run: $(STAMP) ## start DEORA in the foreground on http://127.0.0.1:3000, data in
 	$(BIN)/deora start $(ARGS)
 
 test: $(STAMP) ## all tests but the long ones
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n $(RUNNERS) --dist worksteal $(ARGS)
 
 check: $(STAMP) ## style, types, direction of imports, house rules
 	$(BIN)/ruff check .

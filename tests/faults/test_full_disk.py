@@ -145,11 +145,14 @@ def test_files_that_may_not_grow_refuse_writes_and_go_on(instance: Start, tmp_pa
                 resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
     def stop_growth() -> None:
+        # What drains meanwhile would make room for what fills.
+        one.post("/v1/queue:pause")
         largest = max(file.stat().st_size for file in one.data.glob("store.db*"))
         limit(largest + 500 * 1024)
         for number in itertools.count():
             if put(one, f"filler-{number}", size=50_000).status == 507:
                 break
+        one.post("/v1/queue:resume")
 
     survive(
         one,

@@ -15,8 +15,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -191,11 +190,3 @@ class DiskConnection(FaultyConnection):
         if what == "after":
             raise Killed
         return cursor
-
-
-@contextmanager
-def ram_folder() -> Iterator[Path]:
-    """A folder in memory where the machine has one: what is synced for show should cost nothing."""
-    in_memory = Path("/dev/shm")
-    with TemporaryDirectory(prefix="deora-", dir=in_memory if os.access(in_memory, os.W_OK) else None) as folder:
-        yield Path(folder)

@@ -14,8 +14,9 @@ from unittest.mock import patch
 
 from deora.replay.puller import NAMES_EVERY
 from deora.store.service import Service
+from tests.fakes.ram import ram_directory
 from tests.simulation.clients import ADDED_TO, REPLACED, Clients
-from tests.simulation.disk import Disk, ram_folder
+from tests.simulation.disk import Disk
 from tests.simulation.judge import check_end, check_store
 from tests.simulation.network import Network
 from tests.simulation.schedule import climate_of, weather_of
@@ -283,8 +284,8 @@ def listening() -> Iterator[_Faults]:
 def simulate(seed: int, *, traced: bool = False) -> Report:
     """Runs the world of a seed."""
     violation = None
-    with ram_folder() as folder, listening() as faults:
-        simulation = Simulation(seed, folder, traced=traced)
+    with ram_directory() as folder, listening() as faults:
+        simulation = Simulation(seed, Path(folder), traced=traced)
         with patch.object(os, "statvfs", simulation.disk.statvfs):
             try:
                 simulation.run()

@@ -8,7 +8,6 @@ and in the end every upstream has each acknowledged commit once, or the commit i
 from __future__ import annotations
 
 import sqlite3
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import count
@@ -23,6 +22,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 from deora.documents.writes import Write, decode_writes
 from deora.store.view import Base
 from tests.fakes.model import LIVE, PRIMARY, Cloud, Entry, Model, Plain, Verdict, same
+from tests.fakes.ram import ram_directory
 from tests.fakes.recount import check_figures
 from tests.fakes.store import (
     MIB,
@@ -106,7 +106,7 @@ class Lives(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = ram_directory()
         self.idents = count(1)
         self.group: list[Request] = []
         self.overtaken: dict[int, set[int]] = {}
@@ -558,4 +558,4 @@ def parsed(text: str | None) -> Any:
 
 
 TestLives = Lives.TestCase
-TestLives.settings = settings(max_examples=120, stateful_step_count=40)
+TestLives.settings = settings(max_examples=80, stateful_step_count=40)

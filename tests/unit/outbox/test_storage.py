@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -21,6 +20,7 @@ from deora.store.identity import Progress
 from deora.store.settlements import Settlements
 from deora.store.view import Documents
 from tests.fakes.clock import ManualClock
+from tests.fakes.ram import ram_directory
 from tests.fakes.recount import check_figures, inherited, queue_rows, queued_entries, stored_queue_rows, waiting_entries
 
 
@@ -386,7 +386,7 @@ class Steps(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.folder = tempfile.TemporaryDirectory()
+        self.folder = ram_directory()
         self.box = Box(Path(self.folder.name) / "store.db")
         self.overtaken: dict[int, set[int]] = {}
         self.gone = 0
