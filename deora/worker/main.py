@@ -30,12 +30,13 @@ from deora.wire.frames import Frame, Kind, encode, pack, unpack
 from deora.wire.link import Link
 from deora.worker.changes import Changes
 from deora.worker.coding import coded
-from deora.worker.context import Answer, Check, Context, Reply, Shown, Stream
+from deora.worker.context import Answer, Check, Context, Reply, Stream
 from deora.worker.handlers import HANDLERS
 from deora.worker.read_through import ReadThrough
 from deora.worker.reader import Reader
 from deora.worker.requests import Request, parse
 from deora.worker.router import route
+from deora.worker.showing import Shown
 
 if TYPE_CHECKING:
     from deora.cache.redis import RedisTier

@@ -24,9 +24,8 @@ from deora.cache.tiered import Tiers
 from deora.documents.paths import split
 from deora.errors import Problem
 from deora.wire.frames import Role
-from deora.worker.context import Shown
 from deora.worker.reader import Reader, Stored
-from deora.worker.showing import document_json
+from deora.worker.showing import Shown, document_json
 
 # While upstream is out of reach it is not asked again for a document within this.
 RETRY_S: Final = 1.0

@@ -20,12 +20,13 @@ from deora.cache.tiered import Tiers
 from deora.errors import Problem
 from deora.store.service import Settings
 from deora.wire.frames import FLAG_CLOSE, FLAG_HEAD, Kind, Role, encode
-from deora.worker.context import Answer, Commit, Context, Reply, Shown
+from deora.worker.context import Answer, Commit, Context, Reply
 from deora.worker.handlers import HANDLERS
 from deora.worker.read_through import ReadThrough
 from deora.worker.reader import Reader
 from deora.worker.requests import Request, parse
 from deora.worker.router import route
+from deora.worker.showing import Shown
 from tests.fakes.store import Group, StoreFile, encode_call
 
 RUN = b"\0\0\0\7"

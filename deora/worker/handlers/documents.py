@@ -9,8 +9,9 @@ from deora.documents.writes import Write, parse_commit, parse_create, parse_dele
 from deora.errors import Problem
 from deora.wire import keys
 from deora.wire.frames import pack
-from deora.worker.context import DEFAULT_PRIORITY, Answer, Commit, Context, Reply, Shown
+from deora.worker.context import DEFAULT_PRIORITY, Answer, Commit, Context, Reply
 from deora.worker.requests import Request, decode_path
+from deora.worker.showing import Shown
 
 
 def read(context: Context, request: Request, argument: bytes) -> Reply | Awaitable[Reply]:

@@ -1,4 +1,4 @@
-"""Documents as JSON text."""
+"""Documents as JSON text, and what one that is shown says of itself."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from deora.worker.showing import document_json
+from deora.worker.showing import Shown, document_json
 
 
 @pytest.mark.parametrize(("pending", "shown"), [(0, False), (1, True), (7, True)])
@@ -26,3 +26,11 @@ def test_the_data_is_copied_and_the_path_is_quoted() -> None:
     text = document_json('a/"ä"\\', "e-1", 0, 0, 0, b'{ "n": 1.0 }')
     assert text.endswith(b'"data":{ "n": 1.0 }}')
     assert json.loads(text)["path"] == 'a/"ä"\\'
+
+
+def test_an_answer_says_where_a_copy_is_from_and_how_old_it_is() -> None:
+    sure = Shown("e-1", b"{}", 10.0)
+    assert sure.headers(5.0) == b'ETag: "e-1"\r\n'
+    copy = Shown("~1", b"{}", 10.0, b"cache", 3.5)
+    assert copy.headers(5.0) == b'ETag: "~1"\r\nX-Deora-Source: cache\r\nAge: 1\r\n'
+    assert b"Age: 0\r\n" in copy.headers(3.0)
