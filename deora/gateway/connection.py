@@ -69,6 +69,7 @@ class Connection(asyncio.Protocol):
         self.at_work: Incoming | None = None
         self._outflow: Outflow | None = None
         self.peer = CONTROL_SOCKET
+        self._shown = ""
         self.since_s = 0.0
         self.on_message_begin()
 
@@ -78,6 +79,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.since_s = self._server.now_s()
         self.peer = peer_of(self._transport)
+        self._shown = self.peer.shown
         if not self._server.joined(self):
             detail = "this address has as many connections as it may have"
             self._refuse(Problem("too-many-requests", detail, hint="use the ones that are open", retry_after_s=1))
@@ -229,6 +231,7 @@ class Connection(asyncio.Protocol):
         if method == b"OPTIONS":
             lines += b"Allow: %b\r\n" % ALLOWED_METHODS
         client = self._server.client_of(head, self.peer)
+        address = door.client_of(head, self.peer) if head.forwarded_for else self._shown
         return Incoming(
             self,
             shown,
@@ -242,6 +245,7 @@ class Connection(asyncio.Protocol):
             lines,
             client,
             head.accepts_gzip,
+            address,
         )
 
     def _take(self, request: Incoming) -> None:

@@ -33,7 +33,7 @@ class Incoming:
     """A whole request. `fields` holds the forwarded header fields, `scope` what its token allows.
 
     `lines` are header lines that its answer gets on its way out; `client` tells one client from another where they
-    stick to workers.
+    stick to workers; `address` is for people: who asks, or for whom a trusted proxy does.
     """
 
     connection: Sender
@@ -48,6 +48,7 @@ class Incoming:
     lines: bytes = b""
     client: bytes | None = None
     gzip: bool = False
+    address: str = ""
 
     @property
     def flags(self) -> int:
