@@ -61,6 +61,7 @@ class Dispatch:
         streams: Streams | None = None,
         records: Records | None = None,
     ) -> None:
+        self._metrics = metrics
         self.records = records if records is not None else Records()
         self._runs = Runs(balancer, sticky)
         self._patience = patience
@@ -150,6 +151,8 @@ class Dispatch:
 
     def _say(self, request: Request, said: Said) -> None:
         status, content_type, content = said
+        if status >= 500:
+            self._metrics.unwell += 1
         self._replies.reply(request, status, content, b"Cache-Control: no-store\r\n", content_type)
 
     def _refuse_for(self, request: Request, error: BaseException) -> None:

@@ -27,6 +27,7 @@ from deora.observe.access import AccessLog
 from deora.observe.logs import AUDIT, configure, release
 from deora.observe.metrics import Metrics
 from deora.supervisor.abilities import idle_settings
+from deora.supervisor.alarm import Alarm
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
 from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
@@ -88,7 +89,12 @@ class Supervisor:
             config, self._arbiter, lambda: read_settings(options, address), self._take_over, self._notifier
         )
         orders = Orders(self._arbiter, self._dispatch)
-        changes = {b"/admin/reload": self._reload.run, b"/admin/upgrade": self.upgrade}
+        self._alarm = Alarm(config, self._arbiter, self._gauges, time.monotonic)
+        changes = {
+            b"/admin/reload": self._reload.run,
+            b"/admin/upgrade": self.upgrade,
+            b"/admin/alerts:test": self._alarm.test,
+        }
         self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, changes)
         self._upgrades = False
         sticky, next_id = config.loadbalancer.sticky, self._dispatch.next_request_id
@@ -208,6 +214,7 @@ class Supervisor:
         self._dispatch.streams.configure(config.security.limits.streams)
         self._watch.configure(config)
         self._gauges.configure(config)
+        self._alarm.configure(config)
         await self._listen()
 
     def _keep_access_log(self) -> None:
@@ -286,6 +293,7 @@ class Supervisor:
                 self._operators.sweep()
                 self._metrics.tick(now_s - ticked_s)
                 self._gauges.tick(now_s)
+                self._alarm.tick()
                 self._notifier.status(self._gauges.line(now_s))
                 self._notifier.alive(now_s)
                 ticked_s = now_s

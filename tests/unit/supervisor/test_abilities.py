@@ -54,4 +54,4 @@ def test_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_has_no_effect_is_named() -> None:
     changed = config(operations={"backup": {"dir": "b"}}, queue={"max_entries": 7})
     check_abilities(changed)
-    assert idle_settings(changed) == ["operations"]
+    assert idle_settings(changed) == ["operations.backup"]
