@@ -17,7 +17,7 @@ from deora.cli.figures import printable, word
 from deora.cli.lifecycle import load_config
 from deora.cli.options import config_option, data_option, json_option
 from deora.cli.terminal import wants_colour
-from deora.errors import DeoraError
+from deora.errors import ConfigError, DeoraError
 from deora.observe.log_reading import LogReader
 
 LOGS: Final = ("app", "error", "audit", "access")
@@ -57,7 +57,7 @@ def logs(
       deora logs -n 100 --level warning
       deora logs --log access --log audit --json
     """
-    folder = data / load_config(config).logger.dir
+    folder = data / _folder(config)
     if not folder.is_dir():
         raise DeoraError(
             f"there are no logs in {folder.absolute()}",
@@ -81,6 +81,16 @@ def logs(
     finally:
         for reader in readers:
             reader.close()
+
+
+def _folder(config: Path | None) -> str:
+    """Where logs are; a configuration that is wrong is no reason to show none."""
+    try:
+        return load_config(config).logger.dir
+    except ConfigError:
+        from deora.config.schema import Logger
+
+        return Logger().dir
 
 
 # Among so many lines those of a level are looked for.

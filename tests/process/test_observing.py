@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -55,6 +56,18 @@ def test_a_request_is_followed_from_its_till_to_the_queue(instance: Callable[...
         return [sample.value for sample in found.samples if sample.name.endswith("_count")]
 
     one.wait_until(lambda: synced() == [1])
+
+
+def test_a_full_disk_under_the_logs_stops_nothing(instance: Callable[..., Instance], tmp_path: Path) -> None:
+    logs = tmp_path / "full" / "data" / "logs"
+    logs.mkdir(parents=True)
+    for name in ("app.log", "error.log", "audit.log", "access.log"):
+        (logs / name).symlink_to("/dev/full")
+    one = instance(on=tmp_path / "full", logger={"access": True})
+    assert one.request("PUT", "/v1/documents/orders/o1", {"n": 1}).status == 201
+    assert one.request("POST", "/admin/workers/primary:restart").status == 200
+    one.wait_until_drained()
+    assert one.request("GET", "/v1/documents/orders/o1").status == 200
 
 
 def test_an_alert_arrives_once_though_the_link_and_the_replayer_are_out(

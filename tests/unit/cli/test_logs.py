@@ -110,3 +110,13 @@ def test_lines_of_one_log_keep_their_order_though_the_clock_was_set_back() -> No
     app = [line(5, "a"), line(1, "b"), b"torn", line(7, "c")]
     found = merged([app, [line(6, "d", process="audit")]])
     assert found == [*app[:3], line(6, "d", process="audit"), app[3]]
+
+
+def test_a_wrong_configuration_hides_no_log(data: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    (folder / "servers.json").write_text("{")
+    assert "four" in run(data, "--config", str(folder)).stdout
+    (folder / "servers.json").unlink()
+    (folder / "logger.json").write_text('{"dir": "elsewhere"}')
+    assert "elsewhere" in run(data, "--config", str(folder)).stderr

@@ -217,6 +217,29 @@ def test_without_files_audits_go_where_all_goes(monkeypatch: pytest.MonkeyPatch,
     assert "a worker was drained" in output.getvalue()
 
 
+def test_a_console_that_leads_to_the_journal_is_the_journal(
+    loggers: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+
+    class Journal(logging.Handler):
+        def __init__(self, process: str) -> None:
+            super().__init__()
+            assert process == "store"
+
+        def emit(self, made: logging.LogRecord) -> None:
+            kept.append(made.getMessage())
+
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", output)
+    monkeypatch.setattr("deora.observe.logs.JournalHandler", Journal)
+    monkeypatch.setattr("deora.observe.logs.leads_to_journal", lambda _: True)
+    configure("store", Settings(outputs=("console", "journald")), tmp_path)
+    loggers.info("hello")
+    release()
+    assert (kept, output.getvalue()) == (["hello"], "")
+
+
 def test_a_folder_that_cannot_be_made_costs_the_file_and_nothing_else(
     loggers: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
