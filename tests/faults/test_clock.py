@@ -35,7 +35,8 @@ LOGS = {"app.log", "error.log", "audit.log"}
 
 
 class Wall:
-    """The wall clock of an instance, moved by a file. `jump` says how far it is off the real one."""
+    """The wall clock of an instance, moved by a file. `jump` says how far it is off the real one; `before` is the
+    program that becomes an instance with this clock."""
 
     def __init__(self, directory: Path) -> None:
         if not LIBRARIES:
@@ -43,14 +44,15 @@ class Wall:
         self._file = directory / "wall"
         self.jump(0)
         (directory / "sitecustomize.py").write_text(SLEEP)
-        self.environment = {
-            "LD_PRELOAD": str(LIBRARIES[0]),
-            "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            "NO_FAKE_STAT": "1",
-            "PYTHONPATH": f"{directory}:{PROJECT}",
-        }
+        self.before = [
+            "env",
+            f"LD_PRELOAD={LIBRARIES[0]}",
+            f"FAKETIME_TIMESTAMP_FILE={self._file}",
+            "FAKETIME_NO_CACHE=1",
+            "FAKETIME_DONT_FAKE_MONOTONIC=1",
+            "NO_FAKE_STAT=1",
+            f"PYTHONPATH={directory}:{PROJECT}",
+        ]
 
     def jump(self, offset_s: float) -> None:
         """From now on the instance's clock is `offset_s` off. Replaced at once: a process may be reading the file."""
@@ -120,7 +122,7 @@ def check_shown(one: Instance, uptime_s: float) -> float:
 
 def test_a_clock_that_jumps_breaks_nothing(instance: Callable[..., Instance], tmp_path: Path) -> None:
     wall = Wall(tmp_path)
-    one = instance(environment=wall.environment, database={"replicate": ["menu"], "sync_interval_s": PULL_S})
+    one = instance(before=wall.before, database={"replicate": ["menu"], "sync_interval_s": PULL_S})
     now_s = time.time()
     jumps = {
         "back an hour": -HOUR_S,

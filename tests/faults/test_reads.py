@@ -11,9 +11,8 @@ import pytest
 
 from bench.instance import Instance
 from tests.fakes.killer import children, kill
-from tests.fakes.tills import Tills
+from tests.fakes.tills import Tills, judge
 from tests.faults.test_orders import ORDERS, order
-from tests.faults.test_workers import judge
 
 
 def read_your_writes(instance: Callable[..., Instance], seconds: float) -> None:
