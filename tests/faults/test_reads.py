@@ -1,11 +1,14 @@
-"""64 clients that write and at once read, through whichever worker comes, under kills and orders: nothing stale."""
+"""64 clients that write and at once read, through whichever worker comes, under kills, orders and reloads: nothing
+stale."""
 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -16,14 +19,15 @@ from tests.faults.test_orders import ORDERS, order
 
 
 def read_your_writes(instance: Callable[..., Instance], seconds: float) -> None:
-    """Each client reads twice what it has just written, while workers are killed, drained and replaced."""
+    """Each client reads twice what it has just written, while workers are killed, drained and replaced, and everything
+    is reloaded all the time."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     dice = random.Random(seed)
     one = instance()
     before = served_by(one)
     done: Counter[str] = Counter()
-    with Tills(one.url, 64, rate=150, reads=2, patience_s=0, seed=seed, timeout_s=40) as tills:
+    with Tills(one.url, 64, rate=150, reads=2, patience_s=0, seed=seed, timeout_s=40) as tills, reloads(one, done):
         deadline_s = time.monotonic() + seconds
         while time.monotonic() < deadline_s:
             pids = [pid for slot, pid in children(one).items() if slot in ("primary", "secondary")]
@@ -38,8 +42,28 @@ def read_your_writes(instance: Callable[..., Instance], seconds: float) -> None:
     judge(one, tills)
     shares = served_by(one) - before
     print(f"{dict(done)}, {len(tills.writes)} writes, {len(tills.reads)} reads, served by {dict(shares)}")
-    assert all(done.values())
+    assert min(done[name] for name in ("kills", "orders", "reloads answered 200")) > 0
+    assert done.keys() <= {"kills", "orders", "reloads answered 200", "reloads answered 503"}
     assert min(shares["primary"], shares["secondary"]) > 0
+
+
+@contextmanager
+def reloads(one: Instance, done: Counter[str]) -> Iterator[None]:
+    """Reloads one after the other meanwhile. One whose new worker is killed at its start is given up, and says so."""
+    stop = threading.Event()
+
+    def run() -> None:
+        while not stop.wait(0.1):
+            answer = one.request("POST", "/admin/reload", timeout_s=120)
+            done[f"reloads answered {answer.status}"] += 1
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(150)
 
 
 def served_by(one: Instance) -> Counter[str]:

@@ -218,6 +218,7 @@ def test_a_version_that_does_not_know_the_schema_is_not_begun_and_one_that_does_
     assert (done.returncode, done.stderr) == (0, "")
     assert "DEORA 99.0" in done.stdout
     one.wait_until_whole()
+    assert one.status()["version"] == "99.0"
     assert one.request("GET", "/v1/documents/a/b").status == 200
 
 
