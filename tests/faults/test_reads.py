@@ -4,16 +4,15 @@ stale."""
 from __future__ import annotations
 
 import random
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 from bench.instance import Instance
 from tests.fakes.killer import children, kill
+from tests.fakes.meanwhile import meanwhile
 from tests.fakes.tills import Tills, judge
 from tests.faults.test_orders import ORDERS, order
 
@@ -27,7 +26,13 @@ def read_your_writes(instance: Callable[..., Instance], seconds: float) -> None:
     one = instance()
     before = served_by(one)
     done: Counter[str] = Counter()
-    with Tills(one.url, 64, rate=150, reads=2, patience_s=0, seed=seed, timeout_s=40) as tills, reloads(one, done):
+
+    def reload() -> None:
+        """One whose new worker is killed at its start is given up, and says so."""
+        done[f"reloads answered {one.request('POST', '/admin/reload', timeout_s=120).status}"] += 1
+
+    load = Tills(one.url, 64, rate=150, reads=2, patience_s=0, seed=seed, timeout_s=40)
+    with load as tills, meanwhile(reload, 0.1):
         deadline_s = time.monotonic() + seconds
         while time.monotonic() < deadline_s:
             pids = [pid for slot, pid in children(one).items() if slot in ("primary", "secondary")]
@@ -45,25 +50,6 @@ def read_your_writes(instance: Callable[..., Instance], seconds: float) -> None:
     assert min(done[name] for name in ("kills", "orders", "reloads answered 200")) > 0
     assert done.keys() <= {"kills", "orders", "reloads answered 200", "reloads answered 503"}
     assert min(shares["primary"], shares["secondary"]) > 0
-
-
-@contextmanager
-def reloads(one: Instance, done: Counter[str]) -> Iterator[None]:
-    """Reloads one after the other meanwhile. One whose new worker is killed at its start is given up, and says so."""
-    stop = threading.Event()
-
-    def run() -> None:
-        while not stop.wait(0.1):
-            answer = one.request("POST", "/admin/reload", timeout_s=120)
-            done[f"reloads answered {answer.status}"] += 1
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join(150)
 
 
 def served_by(one: Instance) -> Counter[str]:

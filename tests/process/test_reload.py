@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import signal
@@ -22,7 +23,8 @@ from deora.config.tokens import add_token, remove_token
 from tests.fakes.certificate import write_certificate
 from tests.fakes.command import deora
 from tests.fakes.killer import children, kill
-from tests.fakes.subscribers import Subscribers, cuts, judge_streams
+from tests.fakes.meanwhile import meanwhile
+from tests.fakes.subscribers import Subscribers, judge_streams
 from tests.fakes.tills import Tills, judge
 
 Start = Callable[..., Instance]
@@ -39,7 +41,9 @@ def reload_under_streams(one: Instance, reloads: int) -> list[float]:
     took_s = []
     with Subscribers(one.url) as streams:
         every = streams.open_many(50, followers=10)
-        with Tills(one.url, 20, rate=100, reads=1, patience_s=0) as tills, cuts(streams, every[:10], 0.05):
+        cut = itertools.cycle(every[:10])
+        load = Tills(one.url, 20, rate=100, reads=1, patience_s=0)
+        with load as tills, meanwhile(lambda: streams.cut(next(cut)), 0.05):
             for _ in range(reloads):
                 written, before = len(tills.writes), children(one)
                 one.wait_until(lambda: len(tills.writes) > written + 50)  # noqa: B023 - called at once
@@ -93,21 +97,13 @@ def test_reloads_leave_nothing_behind(instance: Start, count: int) -> None:
 
 def test_a_worker_that_is_killed_meanwhile_is_of_no_account(instance: Start) -> None:
     one = instance()
-    stop = threading.Event()
 
-    def kill_workers() -> None:
-        while not stop.wait(0.25):
-            for worker in one.status()["workers"][:1]:
-                kill(*[worker["pid"]] if worker["pid"] else [])
+    def kill_the_first() -> None:
+        pid = one.status()["workers"][0]["pid"]
+        kill(*[pid] if pid else [])
 
-    killer = threading.Thread(target=kill_workers)
-    with Tills(one.url, rate=100, reads=1, patience_s=0) as tills:
-        killer.start()
-        try:
-            reloads = [one.request("POST", "/admin/reload") for _ in range(3)]
-        finally:
-            stop.set()
-            killer.join()
+    with Tills(one.url, rate=100, reads=1, patience_s=0) as tills, meanwhile(kill_the_first, 0.25):
+        reloads = [one.request("POST", "/admin/reload") for _ in range(3)]
     # One that could not be started anew, since it was killed at its start, is named; the others are new.
     assert all(done.status in (200, 503) for done in reloads)
     assert one.request("POST", "/admin/reload").status == 200

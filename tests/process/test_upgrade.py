@@ -28,6 +28,7 @@ from deora import __version__
 from tests.fakes.certificate import write_certificate
 from tests.fakes.command import deora
 from tests.fakes.killer import children
+from tests.fakes.meanwhile import meanwhile
 from tests.fakes.subscribers import Subscribers, judge_streams, wait_until
 from tests.fakes.tills import Tills, judge
 
@@ -38,26 +39,17 @@ Start = Callable[..., Instance]
 def asking(ask: Callable[[], int], count: int = 2) -> Iterator[list[str]]:
     """Clients that ask for something, which answers with a status, again and again; what went wrong."""
     faults: list[str] = []
-    stop = threading.Event()
 
-    def run() -> None:
-        while not stop.wait(0.02):
-            try:
-                status = ask()
-                if status not in (200, 201):
-                    faults.append(str(status))
-            except (OSError, http.client.HTTPException) as error:
-                faults.append(repr(error))
+    def step() -> None:
+        try:
+            status = ask()
+            if status not in (200, 201):
+                faults.append(str(status))
+        except (OSError, http.client.HTTPException) as error:
+            faults.append(repr(error))
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    try:
+    with meanwhile(step, 0.02, count):
         yield faults
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join()
 
 
 def visitors(one: Instance) -> AbstractContextManager[list[str]]:
