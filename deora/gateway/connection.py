@@ -281,6 +281,11 @@ class Connection(asyncio.Protocol):
         transport.write(with_lines(head, request.lines + self._outflow.lines))
         return self._outflow
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the answer of the request at work goes on until the connection ends."""
+        return self._outflow is not None
+
     def _take_waiting(self) -> None:
         """Takes the next requests of the pipeline. A loop, since an answer may come within `accept`."""
         if self._taking:

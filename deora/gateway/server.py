@@ -36,14 +36,19 @@ class Server:
         self.next_id = next_id
         self.now_s = now_s
         self.connections: set[Connection] = set()
+        # Those that TLS has not opened yet, and since when. Of one whose handshake fails nobody tells.
+        self._opening: dict[Connection, float] = {}
         self._of_address: Counter[str] = Counter()
         self.sticky = sticky
 
     def __call__(self) -> Connection:
-        return Connection(self)
+        connection = Connection(self)
+        self._opening[connection] = self.now_s()
+        return connection
 
     def joined(self, connection: Connection) -> bool:
         """A client has connected; whether it may stay. A trusted proxy stands for many clients, and always may."""
+        self._opening.pop(connection, None)
         self.connections.add(connection)
         address, most = connection.peer.address, self.limits.connections
         self._of_address[address] += 1
@@ -68,10 +73,17 @@ class Server:
         now_s = self.now_s()
         for connection in list(self.connections):
             connection.sweep(now_s)
+        # A handshake has as long as a head.
+        since_s = now_s - self.limits.head_timeout_s
+        self._opening = {one: began_s for one, began_s in self._opening.items() if began_s > since_s}
 
     def unserved(self) -> int:
         """How many connections have come and not yet asked for anything."""
         return sum(connection.at_work is None for connection in self.connections)
+
+    def in_turns(self) -> set[Connection]:
+        """The connections on which requests and answers take turns, or will: all but the streams."""
+        return {connection for connection in self.connections if not connection.is_stream} | self._opening.keys()
 
     def hold(self) -> int:
         """Reads no new request from any connection; how many are still in the middle of one."""

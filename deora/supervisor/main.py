@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import uvloop
@@ -47,6 +48,8 @@ STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
 HALF_A_REQUEST_S: Final = 1.0
 FIRST_REQUEST_S: Final = 0.3
+# A TLS handshake, and a request.
+LET_IN_S: Final = 2.0
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -218,10 +221,21 @@ class Supervisor:
         self._notifier.ready()
 
     async def _take_leave(self) -> None:
-        """What TLS keeps of a connection cannot be handed over: each gets one more answer, which says that it ends."""
+        """What TLS keeps of a connection cannot be handed over: each gets one more answer, which says that it ends.
+
+        Their clients connect again meanwhile, so the end of those that were there is waited for; and then, while nobody
+        else is let in, the end of those that came later, whose clients are about to ask for something.
+        """
         self._dispatch.take_leave()
-        until_s = self._now_s() + self._settings.config.servers.drain_timeout_s
-        while self._clients.connections and self._upgrades and self._now_s() < until_s:
+        former = self._clients.in_turns()
+        await self._gone(lambda: not former & self._clients.connections, self._settings.config.servers.drain_timeout_s)
+        self._close_entrance()
+        await self._gone(lambda: not self._clients.in_turns(), LET_IN_S)
+
+    async def _gone(self, are_gone: Callable[[], bool], timeout_s: float) -> None:
+        """Waits until connections have ended, as long as it is an upgrade that wants it."""
+        until_s = self._now_s() + timeout_s
+        while self._upgrades and self._now_s() < until_s and not are_gone():
             await asyncio.sleep(0.01)
 
     async def _hold(self) -> list[int]:

@@ -117,6 +117,31 @@ def test_a_right_token_that_was_never_seen_waits_with_the_wrong_ones() -> None:
     assert door.check(head(authorization=b"Bearer right"), HERE).scope is Scope.WRITE
 
 
+def test_a_new_door_forgives_nobody() -> None:
+    clock = ManualClock()
+
+    def door(requests: Budget | None) -> Door:
+        return Door(Access([TILL]), requests=requests, now_s=clock.monotonic_s)
+
+    former = door(Budget(2, 10.0))
+    for number in range(WRONG_TOKENS):
+        refusal(former, head(authorization=b"Bearer %d" % number), HERE)
+    former.check(head(), LAN)
+    now = door(Budget(2, 10.0))
+    now.remember(former)
+    assert refusal(now, head(authorization=b"Bearer another"), HERE).status == 429
+    now.check(head(), LAN)
+    assert refusal(now, head(), LAN).status == 429
+    # A rate that comes or goes with the new settings has nothing to remember.
+    without = door(None)
+    without.remember(now)
+    without.check(head(), LAN)
+    again = door(Budget(1, 10.0))
+    again.remember(without)
+    again.check(head(), LAN)
+    assert refusal(again, head(authorization=b"Bearer another"), HERE).status == 429
+
+
 def test_what_the_answer_says_of_where_it_goes() -> None:
     door = Door(origins=Origins(["https://venue.example"]))
     page = head(origin=b"https://venue.example")

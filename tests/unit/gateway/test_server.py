@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 from dataclasses import replace
+
+import pytest
 
 from deora.gateway.clients import Proxies
 from deora.gateway.door import Door
@@ -79,3 +83,108 @@ def test_all_that_is_open_ends_with_the_server() -> None:
             assert client.ended
 
     run(main(), ManualClock())
+
+
+# -- what the next program goes on with
+
+
+def test_between_two_requests_a_connection_is_handed_over_and_nothing_of_it_is_read() -> None:
+    async def main() -> None:
+        server = make_server(front := Front())
+        async with await Client.connect_by_tcp(server) as client, await Client.connect_by_tcp(server) as fresh:
+            assert statuses(await client.ask(GET)) == [200]
+            assert server.hold() == 0
+            assert await client.ask(GET) == await fresh.ask(GET) == b""
+            descriptors = server.hand_over()
+            await turns()
+            assert (len(descriptors), len(front.accepted), server.connections) == (2, 1, set())
+            following = make_server(Front())
+            for descriptor in descriptors:
+                await asyncio.get_running_loop().connect_accepted_socket(following, socket.socket(fileno=descriptor))
+            # What was sent meanwhile is answered by who follows, on the same connections.
+            assert statuses(await client.receive()) == statuses(await fresh.receive()) == [200]
+            assert not client.ended
+            following.close()
+
+    run(main(), ManualClock())
+
+
+def test_what_is_at_work_is_finished_first() -> None:
+    async def main() -> None:
+        server = make_server(front := Front(at_once=False))
+        async with await Client.connect_by_tcp(server) as client:
+            await client.send(GET + GET)
+            # A request at work, and one that waits behind it.
+            for answered in (0, 1):
+                assert server.hold() == 1
+                assert server.hand_over() == []
+                front.answer()
+                assert len(statuses(await client.receive())) == 1, answered
+            assert server.hold() == 0
+            [descriptor] = server.hand_over()
+            os.close(descriptor)
+
+    run(main(), ManualClock())
+
+
+@pytest.mark.parametrize("half", [GET[:10], GET[:-2], b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf"])
+def test_half_a_request_is_read_to_its_end_and_never_handed_over(half: bytes) -> None:
+    async def main() -> None:
+        server = make_server(Front())
+        async with await Client.connect_by_tcp(server) as client:
+            await client.send(half)
+            assert server.hold() == 1
+            assert server.hand_over() == []
+            rest = {GET[:10]: GET[10:], GET[:-2]: GET[-2:]}.get(half, b" more")
+            assert statuses(await client.ask(rest)) == [200]
+            assert server.hold() == 0
+
+    run(main(), ManualClock())
+
+
+def test_answers_that_a_client_has_not_taken_keep_its_connection() -> None:
+    async def main() -> None:
+        server = make_server(front := Front(at_once=False))
+        async with await Client.connect_by_tcp(server) as client:
+            await client.send(GET)
+            front.answer(b"x" * 50_000_000)
+            await turns()
+            assert server.hold() == 1
+            assert server.hand_over() == []
+
+    run(main(), ManualClock())
+
+
+def test_streams_and_handshakes_that_go_on_or_have_failed() -> None:
+    async def main() -> None:
+        clock = asyncio.get_running_loop()
+        server = make_server(front := Front(at_once=False))
+        async with await Client.connect_by_tcp(server) as client:
+            [connection] = server.connections
+            assert server.in_turns() == {connection}
+            await client.send(GET)
+            outflow = front.unanswered[0].connection.begin_stream(b"HTTP/1.1 200 OK\r\n\r\n", Watcher())
+            assert outflow is not None
+            assert server.in_turns() == set()
+            # TLS makes a protocol, and says that it is connected only behind the handshake.
+            began_s, opening = clock.time(), server()
+            assert server.in_turns() == {opening}
+            await asyncio.sleep(LIMITS.head_timeout_s - 1)
+            server.sweep()
+            assert server.in_turns() == {opening}
+            await asyncio.sleep(2)
+            server.sweep()
+            assert server.in_turns() == set()
+            assert clock.time() - began_s > LIMITS.head_timeout_s
+
+    run(main(), ManualClock())
+
+
+class Watcher:
+    """See `gateway.outflow.Client`."""
+
+    def drained(self) -> None:
+        """Nothing waits here."""
+
+    def lost(self) -> None:
+        """It was only looked at."""
