@@ -67,7 +67,7 @@ class Connection(asyncio.Protocol):
         self._begins_head = True
         self._body_since_s = 0.0
         self.at_work: Incoming | None = None
-        self._outflow: Outflow | None = None
+        self.outflow: Outflow | None = None
         self.peer = CONTROL_SOCKET
         self.since_s = 0.0
         self.on_message_begin()
@@ -86,13 +86,13 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._waiting.clear()
         self._server.left(self)
-        if self._outflow is not None:
-            self._outflow.client.lost()
+        if self.outflow is not None:
+            self.outflow.client.lost()
 
     def eof_received(self) -> bool:
         # A client may end its sending and still wait for what it has asked for.
         self._deaf = self._client_ended = True
-        return (self._busy or bool(self._waiting)) and not self._lingers and self._outflow is None
+        return (self._busy or bool(self._waiting)) and not self._lingers and self.outflow is None
 
     def pause_writing(self) -> None:
         self._unread = True
@@ -100,8 +100,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._unread = False
         self.since_s = self._server.now_s()
-        if self._outflow is not None:
-            self._outflow.client.drained()
+        if self.outflow is not None:
+            self.outflow.client.drained()
         self._take_waiting()
 
     def data_received(self, data: bytes) -> None:
@@ -207,13 +207,13 @@ class Connection(asyncio.Protocol):
         head, door = self._head, self._server.door
         method = self._parser.get_method()
         close = not self._parser.should_keep_alive() or self._parser.should_upgrade()
-        scope = Scope.NONE
+        scope, token_hash = Scope.NONE, ""
         problem: Problem | None = None
         try:
             if method not in METHODS:
                 detail = f"the method {method.decode()} is not known here"
                 raise Problem("method-not-allowed", detail, fields={"allow": ALLOWED_METHODS.decode()})
-            scope, token = door.check(head, self.peer)
+            scope, token, token_hash = door.check(head, self.peer)
             if token:
                 # Idempotency keys are kept for each token apart.
                 head.fields[b"token"] = token
@@ -242,6 +242,7 @@ class Connection(asyncio.Protocol):
             lines,
             client,
             head.accepts_gzip,
+            token_hash,
         )
 
     def _take(self, request: Incoming) -> None:
@@ -277,9 +278,14 @@ class Connection(asyncio.Protocol):
         transport, request = self._transport, self.at_work
         if transport is None or request is None:
             return None
-        self._outflow = Outflow(transport, client, chunked=self._parser.get_http_version() != "1.0")
-        transport.write(with_lines(head, request.lines + self._outflow.lines))
-        return self._outflow
+        if not self._server.door.access.still_knows(request.token_hash):
+            # Its token went while it was at work. The client connects again, and is told so.
+            transport.close()
+            return None
+        chunked = self._parser.get_http_version() != "1.0"
+        self.outflow = Outflow(transport, client, chunked=chunked, token_hash=request.token_hash)
+        transport.write(with_lines(head, request.lines + self.outflow.lines))
+        return self.outflow
 
     def _take_waiting(self) -> None:
         """Takes the next requests of the pipeline. A loop, since an answer may come within `accept`."""

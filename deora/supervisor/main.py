@@ -193,8 +193,8 @@ class Supervisor:
             # It waits for what the disk has not taken yet.
             await asyncio.to_thread(configure, "supervisor", config.logger, self._data)
         self._settings = settings
-        settings.door.remember(self._clients.door)
-        self._clients.door, self._clients.sticky = settings.door, config.loadbalancer.sticky
+        self._clients.enter_by(settings.door)
+        self._clients.sticky = config.loadbalancer.sticky
         self._clients.limits, self._operators.limits = settings.limits, settings.operator_limits
         self._dispatch.configure(MODES[config.loadbalancer.mode](), settings.patience, settings.sticky())
         self._dispatch.streams.configure(config.security.limits.streams)

@@ -23,6 +23,7 @@ from bench.instance import Instance
 from deora.config.tokens import add_token, remove_token
 from tests.fakes.certificate import write_certificate
 from tests.fakes.killer import children, kill
+from tests.fakes.subscribers import Subscribers, wait_until
 from tests.fakes.tills import Tills, audit, p99_ms
 
 Start = Callable[..., Instance]
@@ -153,7 +154,7 @@ def test_tokens_hosts_and_limits_are_in_force(instance: Start) -> None:
     one = instance()
     config = one.directory / "config"
     token = add_token(config, "till", "write")
-    put = {"Authorization": f"Bearer {token}"}
+    put = bearer(token)
     assert one.request("PUT", "/v1/documents/a/b", json={}).status == 201
     assert deora(one, "reload").returncode == 0
     assert one.request("PUT", "/v1/documents/a/b", json={}).status == 401
@@ -170,6 +171,34 @@ def test_tokens_hosts_and_limits_are_in_force(instance: Start) -> None:
     add_token(config, "other", "read")
     assert deora(one, "reload").returncode == 0
     assert one.request("PUT", "/v1/documents/a/b", json={}, headers=put).status == 401
+
+
+def test_a_change_stream_ends_with_its_token(instance: Start) -> None:
+    one = instance()
+    config = one.directory / "config"
+    with Subscribers(one.url) as streams:
+        nobodys = streams.open()
+        tokens = {name: add_token(config, name, "read") for name in ("till", "kitchen")}
+        assert deora(one, "reload").returncode == 0
+        wait_until(lambda: nobodys.ended, "the stream of nobody has ended")
+        till, kitchen = (streams.open(headers=bearer(tokens[name])) for name in ("till", "kitchen"))
+        assert "deora_change_streams 2\n" in one.request("GET", "/metrics", headers=bearer(tokens["till"])).text
+        # A new one by the same name does not keep the old one's stream.
+        remove_token(config, "till")
+        add_token(config, "till", "read")
+        writer = add_token(config, "writer", "write")
+        assert deora(one, "reload").returncode == 0
+        wait_until(lambda: till.ended, "the stream of the token that is gone has ended")
+        assert nobodys.ended_cleanly
+        assert till.ended_cleanly
+        assert one.request("PUT", "/v1/documents/a/b", json={}, headers=bearer(writer)).status == 201
+        wait_until(lambda: kitchen.events, "the other stream goes on")
+        assert not kitchen.ended
+        assert not till.events
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def test_workers_come_and_go_with_the_configuration(instance: Start) -> None:
