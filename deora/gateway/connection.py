@@ -63,7 +63,7 @@ class Connection(asyncio.Protocol):
         self._body_here = False
         self._in_body = False
         # What has come since the last whole head or body: the parser does not show what it skips.
-        self._pieces: list[bytes] = []
+        self._came = b""
         self._begins_head = True
         self._body_since_s = 0.0
         self.at_work: Incoming | None = None
@@ -112,7 +112,7 @@ class Connection(asyncio.Protocol):
             self.since_s = self._server.now_s()
         self._ended_here = False
         self._body_here = False
-        self._pieces.append(data)
+        self._came = self._came + data if self._came else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -129,8 +129,8 @@ class Connection(asyncio.Protocol):
                 if self._head_bytes > self._server.limits.head_bytes:
                     self._refuse(self._head_too_large())
         if not self.in_head or self._ended_here:
-            self._pieces = [data] if self.in_head else []
-            self._begins_head = not self._pieces
+            self._came = data if self.in_head else b""
+            self._begins_head = not self._came
 
     def _problem_of(self, error: httptools.HttpParserCallbackError) -> Problem:
         cause = error.__context__
@@ -169,13 +169,15 @@ class Connection(asyncio.Protocol):
         if head.size_bytes > limits.head_bytes:
             raise self._head_too_large()
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        came = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        check_line(came, method, head.target, version, is_first=self._begins_head and not self._ended_here)
-        settle_target(head, method)
-        self._check_length(head.length)
+        # As good as all are right at first sight.
+        if version != "1.1" or not self._came.startswith(b"%b %b HTTP/1.1\r\n" % (method, head.target)):
+            check_line(self._came, method, head.target, version, is_first=self._begins_head and not self._ended_here)
+        if not head.target.startswith(b"/") or b"#" in head.target:
+            settle_target(head, method)
         check_version(version, head.hosts, chunked=head.is_chunked)
         if not head.is_chunked and not head.length:
             return
+        self._check_length(head.length)
         if self._parser.should_upgrade():
             # The parser takes what follows an Upgrade for the other protocol's.
             raise Problem("bad-request", "this server does not switch protocols", hint="send a body without Upgrade")

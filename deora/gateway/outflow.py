@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 # Above this a client counts as behind; asyncio tells when it has taken three quarters of it.
 HIGH_BYTES: Final = 64 * 1024
-# What the kernel holds for the client; it would grow to megabytes for one that does not read.
+# What the kernel holds for a client (twice as much, socket(7)); it would grow to megabytes for one that does not read.
 SNDBUF_BYTES: Final = 128 * 1024
 
 

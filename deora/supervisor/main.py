@@ -19,6 +19,7 @@ from deora.errors import Problem, StartError
 from deora.gateway.balancer import MODES
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.door import Door
+from deora.gateway.outflow import SNDBUF_BYTES
 from deora.gateway.server import Server
 from deora.gateway.streams import Streams
 from deora.gateway.surplus import Entrance
@@ -173,6 +174,8 @@ class Supervisor:
         It listens by a copy of the socket: where the settings change, the next copy is open before this one closes.
         """
         settings, former = self._settings, self._entrance
+        # What the kernel keeps for clients that do not read: megabytes for each otherwise, taken from all connections.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF_BYTES)
         self._entrance = await asyncio.get_running_loop().create_server(
             Entrance(self._clients, settings.room),
             sock=self._listener.dup(),

@@ -34,7 +34,7 @@ TILL = Token("till", "sha256:" + hashlib.sha256(b"right").hexdigest(), "write")
 
 
 def head(**values: object) -> Head:
-    made = Head(target=b"/", hosts=1, host=b"till.local")
+    made = Head(b"/", b"till.local")
     for name, value in values.items():
         setattr(made, name, value)
     return made
