@@ -59,9 +59,11 @@ class Server:
 
     def client_of(self, head: Head, peer: Peer) -> bytes | None:
         """What tells a client from another: its address, or the cookie that it was given; None where none sticks."""
+        if self.sticky == "none":
+            return None
         if self.sticky == "ip_hash":
             return self.door.client_of(head, peer).encode()
-        return cookie_of(head.cookie) if self.sticky == "cookie" else None
+        return cookie_of(head.cookie)
 
     def sweep(self) -> None:
         """Ends the connections whose head, body or next request has not come in time."""
