@@ -33,7 +33,7 @@ class Incoming:
     """A whole request. `fields` holds the forwarded header fields, `scope` what its token allows.
 
     `lines` are header lines that its answer gets on its way out; `client` tells one client from another where they
-    stick to workers.
+    stick to workers. `token_hash` is that of the token which it came with; empty without one.
     """
 
     connection: Sender
@@ -48,6 +48,7 @@ class Incoming:
     lines: bytes = b""
     client: bytes | None = None
     gzip: bool = False
+    token_hash: str = ""
 
     @property
     def flags(self) -> int:

@@ -79,7 +79,7 @@ class UpstreamState:
 class Snapshot:
     """All that health and status are worked out from. Sizes are bytes, times seconds. `redis`: whether it answers;
     None where none is configured. `refusal`: why the store takes no new writes; None while it does. `damage`: what
-    happened to the store's file and what to do, until it is put away."""
+    happened to the store's file and what to do, until it is put away. `streams`: change streams that are open."""
 
     version: str
     node: str
@@ -100,6 +100,7 @@ class Snapshot:
     cache: dict[str, Any] = field(default_factory=dict)
     redis: bool | None = None
     damage: list[tuple[str, str]] = field(default_factory=list)
+    streams: int = 0
 
 
 def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]:

@@ -20,6 +20,7 @@ from deora.errors import Problem, StartError
 from deora.gateway.balancer import MODES
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.door import Door
+from deora.gateway.outflow import SNDBUF_BYTES
 from deora.gateway.server import Server
 from deora.gateway.streams import Streams
 from deora.gateway.surplus import Entrance
@@ -176,6 +177,8 @@ class Supervisor:
         It listens by a copy of the socket: where the settings change, the next copy is open before this one closes.
         """
         settings, former = self._settings, self._entrance
+        # What the kernel keeps for clients that do not read: megabytes for each otherwise, taken from all connections.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF_BYTES)
         self._entrance = await asyncio.get_running_loop().create_server(
             Entrance(self._clients, settings.room),
             sock=self._listener.dup(),
@@ -196,8 +199,8 @@ class Supervisor:
             # It waits for what the disk has not taken yet.
             await asyncio.to_thread(configure, "supervisor", config.logger, self._data)
         self._settings = settings
-        settings.door.remember(self._clients.door)
-        self._clients.door, self._clients.sticky = settings.door, config.loadbalancer.sticky
+        self._clients.enter_by(settings.door)
+        self._clients.sticky = config.loadbalancer.sticky
         self._clients.limits, self._operators.limits = settings.limits, settings.operator_limits
         self._dispatch.configure(MODES[config.loadbalancer.mode](), settings.patience, settings.sticky())
         self._dispatch.streams.configure(config.security.limits.streams)

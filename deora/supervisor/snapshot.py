@@ -92,6 +92,7 @@ class Gauges:
             cache=self._cache(),
             redis=self._redis(),
             damage=[(text, hint) for text, hint in self._arbiter.damage],
+            streams=len(self._dispatch.streams),
         )
 
     def _worker(self, child: Child, now_s: float, *, serves: bool) -> WorkerState:

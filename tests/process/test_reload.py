@@ -24,7 +24,7 @@ from tests.fakes.certificate import write_certificate
 from tests.fakes.command import deora
 from tests.fakes.killer import children, kill
 from tests.fakes.meanwhile import meanwhile
-from tests.fakes.subscribers import Subscribers, judge_streams
+from tests.fakes.subscribers import Subscribers, judge_streams, wait_until
 from tests.fakes.tills import Tills, judge
 
 Start = Callable[..., Instance]
@@ -148,7 +148,7 @@ def test_tokens_hosts_and_limits_are_in_force(instance: Start) -> None:
     one = instance()
     config = one.directory / "config"
     token = add_token(config, "till", "write")
-    put = {"Authorization": f"Bearer {token}"}
+    put = bearer(token)
     assert one.request("PUT", "/v1/documents/a/b", json={}).status == 201
     assert deora("reload", on=one).returncode == 0
     assert one.request("PUT", "/v1/documents/a/b", json={}).status == 401
@@ -165,6 +165,34 @@ def test_tokens_hosts_and_limits_are_in_force(instance: Start) -> None:
     add_token(config, "other", "read")
     assert deora("reload", on=one).returncode == 0
     assert one.request("PUT", "/v1/documents/a/b", json={}, headers=put).status == 401
+
+
+def test_a_change_stream_ends_with_its_token(instance: Start) -> None:
+    one = instance()
+    config = one.directory / "config"
+    with Subscribers(one.url) as streams:
+        nobodys = streams.open()
+        tokens = {name: add_token(config, name, "read") for name in ("till", "kitchen")}
+        assert deora("reload", on=one).returncode == 0
+        wait_until(lambda: nobodys.ended, "the stream of nobody has ended")
+        till, kitchen = (streams.open(headers=bearer(tokens[name])) for name in ("till", "kitchen"))
+        assert "deora_change_streams 2\n" in one.request("GET", "/metrics", headers=bearer(tokens["till"])).text
+        # A new one by the same name does not keep the old one's stream.
+        remove_token(config, "till")
+        add_token(config, "till", "read")
+        writer = add_token(config, "writer", "write")
+        assert deora("reload", on=one).returncode == 0
+        wait_until(lambda: till.ended, "the stream of the token that is gone has ended")
+        assert nobodys.ended_cleanly
+        assert till.ended_cleanly
+        assert one.request("PUT", "/v1/documents/a/b", json={}, headers=bearer(writer)).status == 201
+        wait_until(lambda: kitchen.events, "the other stream goes on")
+        assert not kitchen.ended
+        assert not till.events
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
 
 
 def test_workers_come_and_go_with_the_configuration(instance: Start) -> None:

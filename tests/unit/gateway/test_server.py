@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import os
 import socket
 from dataclasses import replace
 
 import pytest
 
+from deora.config.schema import Token
+from deora.gateway.access import Access
 from deora.gateway.clients import Proxies
 from deora.gateway.door import Door
 from deora.gateway.origins import Origins
@@ -16,7 +19,13 @@ from tests.fakes.clock import ManualClock
 from tests.fakes.front import LIMITS, Client, Front, make_server, statuses, turns
 from tests.fakes.loop import run
 
+HEAD = b"HTTP/1.1 200 OK\r\n\r\n"
 GET = b"GET /a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+
+
+def token(name: str) -> Token:
+    """A token whose secret is its name."""
+    return Token(name=name, hash="sha256:" + hashlib.sha256(name.encode()).hexdigest(), scope="read")
 
 
 def test_an_address_has_so_many_connections() -> None:
@@ -68,6 +77,52 @@ def test_options_says_what_may_be_asked() -> None:
             for target in (b"*", b"/v1/documents/orders"):
                 received = await client.ask(b"OPTIONS %b HTTP/1.1\r\nHost: here\r\n\r\n" % target)
                 assert b"\r\nAllow: GET, HEAD, POST, PUT, PATCH, DELETE\r\n" in received
+
+    run(main(), ManualClock())
+
+
+class Told:
+    """Who is told what becomes of a stream."""
+
+    def __init__(self) -> None:
+        self.is_lost = False
+
+    def drained(self) -> None:
+        """Nothing waits for anybody here."""
+
+    def lost(self) -> None:
+        self.is_lost = True
+
+
+def test_another_door_ends_the_streams_of_tokens_that_it_does_not_know() -> None:
+    async def main() -> None:
+        front = Front(at_once=False)
+        server = make_server(front, tokens=[token("till"), token("kitchen")])
+        async with await Client.connect(server) as till, await Client.connect(server) as kitchen:
+            told = []
+            for client, name in ((till, b"till"), (kitchen, b"kitchen")):
+                await client.send(b"GET /v1/changes HTTP/1.1\r\nHost: v\r\nAuthorization: Bearer %b\r\n\r\n" % name)
+                told.append(Told())
+                assert front.accepted[-1].connection.begin_stream(HEAD, told[-1]) is not None
+            server.enter_by(Door(Access([token("till")])))
+            assert [one.is_lost for one in told] == [False, True]
+            assert (await kitchen.receive()).endswith(b"\r\n\r\n0\r\n\r\n")
+            assert kitchen.ended
+            assert not till.ended
+
+    run(main(), ManualClock())
+
+
+def test_a_stream_whose_token_went_while_it_was_asked_for_does_not_begin() -> None:
+    async def main() -> None:
+        front = Front(at_once=False)
+        server = make_server(front, tokens=[token("till")])
+        async with await Client.connect(server) as client:
+            await client.send(b"GET /v1/changes HTTP/1.1\r\nHost: v\r\nAuthorization: Bearer till\r\n\r\n")
+            server.enter_by(Door(Access([token("kitchen")])))
+            assert front.accepted[0].connection.begin_stream(HEAD, Told()) is None
+            assert await client.receive() == b""
+            assert client.ended
 
     run(main(), ManualClock())
 
