@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final
 
-from bench import claim, drain, drain_firestore, drain_postgres, get, increments, put
+from bench import claim, drain, drain_firestore, drain_postgres, failed_requests, get, increments, put
 from bench.measure import PAIRS_OF_A_FIGURE, Row, Settings
 from bench.processes import BenchError, NotMeasuredError
 from bench.table import as_json, machine, render
@@ -29,6 +29,7 @@ FIGURES: Final[dict[str, ModuleType]] = {
     "drain-postgres": drain_postgres,
     "drain-firestore": drain_firestore,
     "increments": increments,
+    "failed-requests": failed_requests,
 }
 
 

@@ -43,7 +43,7 @@ class Instance(Process):
 
     `config` maps a configuration file's name without ending to its content: `{"queue": {"max_entries": 10}}`. `port`
     is for an instance that follows another one at its address (`lasting_port`). `before` is a program that becomes the
-    instance: `("prlimit", "--nofile=64")`. `environment` is added to the little that it keeps of the caller's.
+    instance: `("prlimit", "--nofile=64")`, `("env", "NAME=value")`.
     """
 
     def __init__(
@@ -52,7 +52,6 @@ class Instance(Process):
         config: Mapping[str, Any] | None = None,
         port: int | None = None,
         before: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.directory = directory
         self.data = directory / "data"
@@ -66,8 +65,7 @@ class Instance(Process):
         kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self.started_at = time.monotonic()
         command = [*before, sys.executable, "-m", "deora", "start", *arguments]
-        whole = {**kept, "PYTHONPATH": str(PROJECT), **(environment or {})}
-        super().__init__(f"deora-{port}", command, directory, whole)
+        super().__init__(f"deora-{port}", command, directory, {**kept, "PYTHONPATH": str(PROJECT)})
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> float:
         """Wait for `/health/ready`; returns the seconds since the start. Raises BenchError with what it printed."""

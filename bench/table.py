@@ -43,6 +43,8 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _number(value: float) -> str:
     """A number with as many digits as say something."""
+    if value == 0:
+        return "0"
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"

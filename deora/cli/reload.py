@@ -58,8 +58,8 @@ def reload(ctx: click.Context, data: Path, as_json: bool) -> None:
 def upgrade(data: Path, as_json: bool) -> None:
     """Become the version that is installed now, under load.
 
-    The new version is asked first whether it would start; where it would not, nothing is changed. For a second or two
-    requests wait; the process id stays. New settings are taken over, too, but for the address.
+    The new version is asked first whether it would start; where it would not, nothing is changed. For one to three
+    seconds requests wait; the process id stays. New settings are taken over, too, but for the address.
 
     \b
     Example:

@@ -233,5 +233,14 @@ def _cache(tiers: dict[str, Any]) -> list[Block]:
 def _alerts(alerts: Any) -> list[Block]:
     if not isinstance(alerts, list) or not alerts:
         return []
-    lines = [error_text(alert) or word(record(alert).get("name")) for alert in alerts]
-    return [Gap(), Flow([[Cell("ALERTS", "bad")]]), *(prose(Cell(f"! {line}", "bad"), indent=2) for line in lines)]
+    return [Gap(), Flow([[Cell("ALERTS", "bad")]]), *(block for alert in alerts for block in _alert(alert))]
+
+
+def _alert(alert: Any) -> list[Block]:
+    """What is wrong, and below it what to do."""
+    text = error_text(alert) or word(record(alert).get("name"))
+    hint = record(alert).get("hint")
+    lines: list[Block] = [prose(Cell(f"! {text}", "bad"), indent=2)]
+    if hint:
+        lines.append(prose(Cell("hint:", "faint"), Cell(word(hint)), indent=2))
+    return lines

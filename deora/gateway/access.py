@@ -23,10 +23,11 @@ class Scope(IntEnum):
 
 
 class Grant(NamedTuple):
-    """What a request may do, and by which token's name; the name is empty where no token was asked for."""
+    """What a request may do, and by which token: its name and its hash, both empty where no token was asked for."""
 
     scope: Scope
     token: bytes
+    hash: str = ""
 
 
 _NOTHING: Final = Grant(Scope.NONE, b"")
@@ -49,11 +50,16 @@ class Access:
 
     def __init__(self, tokens: Iterable[Token]) -> None:
         self._tokens = [
-            (token.hash.removeprefix("sha256:"), Grant(Scope[token.scope.upper()], token.name.encode()))
+            (digest, Grant(Scope[token.scope.upper()], token.name.encode(), digest))
             for token in tokens
+            if (digest := token.hash.removeprefix("sha256:"))
         ]
         # What a header came to, so that a till's token is hashed once and not for each request. Bounded.
         self._known: dict[bytes, Grant] = {}
+
+    def still_knows(self, token_hash: str) -> bool:
+        """Whether what a token with this hash was granted, by this instance's tokens of before, may go on."""
+        return not self._tokens or any(grant.hash == token_hash for _, grant in self._tokens)
 
     def known(self, authorization: bytes | None) -> Grant | None:
         """What an Authorization header grants, where that is known already; None where `grant_of` has to look."""

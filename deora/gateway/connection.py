@@ -63,13 +63,12 @@ class Connection(asyncio.Protocol):
         self._body_here = False
         self._in_body = False
         # What has come since the last whole head or body: the parser does not show what it skips.
-        self._pieces: list[bytes] = []
+        self._came = b""
         self._begins_head = True
         self._body_since_s = 0.0
         self.at_work: Incoming | None = None
-        self._outflow: Outflow | None = None
+        self.outflow: Outflow | None = None
         self.peer = CONTROL_SOCKET
-        self._shown = ""
         self.since_s = 0.0
         self.on_message_begin()
 
@@ -79,7 +78,6 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self.since_s = self._server.now_s()
         self.peer = peer_of(self._transport)
-        self._shown = self.peer.shown
         if not self._server.joined(self):
             detail = "this address has as many connections as it may have"
             self._refuse(Problem("too-many-requests", detail, hint="use the ones that are open", retry_after_s=1))
@@ -88,13 +86,13 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._waiting.clear()
         self._server.left(self)
-        if self._outflow is not None:
-            self._outflow.client.lost()
+        if self.outflow is not None:
+            self.outflow.client.lost()
 
     def eof_received(self) -> bool:
         # A client may end its sending and still wait for what it has asked for.
         self._deaf = self._client_ended = True
-        return (self._busy or bool(self._waiting)) and not self._lingers and self._outflow is None
+        return (self._busy or bool(self._waiting)) and not self._lingers and self.outflow is None
 
     def pause_writing(self) -> None:
         self._unread = True
@@ -102,8 +100,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._unread = False
         self.since_s = self._server.now_s()
-        if self._outflow is not None:
-            self._outflow.client.drained()
+        if self.outflow is not None:
+            self.outflow.client.drained()
         self._take_waiting()
 
     def data_received(self, data: bytes) -> None:
@@ -114,7 +112,7 @@ class Connection(asyncio.Protocol):
             self.since_s = self._server.now_s()
         self._ended_here = False
         self._body_here = False
-        self._pieces.append(data)
+        self._came = self._came + data if self._came else data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserCallbackError as error:
@@ -131,8 +129,8 @@ class Connection(asyncio.Protocol):
                 if self._head_bytes > self._server.limits.head_bytes:
                     self._refuse(self._head_too_large())
         if not self.in_head or self._ended_here:
-            self._pieces = [data] if self.in_head else []
-            self._begins_head = not self._pieces
+            self._came = data if self.in_head else b""
+            self._begins_head = not self._came
 
     def _problem_of(self, error: httptools.HttpParserCallbackError) -> Problem:
         cause = error.__context__
@@ -171,13 +169,15 @@ class Connection(asyncio.Protocol):
         if head.size_bytes > limits.head_bytes:
             raise self._head_too_large()
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        came = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
-        check_line(came, method, head.target, version, is_first=self._begins_head and not self._ended_here)
-        settle_target(head, method)
-        self._check_length(head.length)
+        # As good as all are right at first sight.
+        if version != "1.1" or not self._came.startswith(b"%b %b HTTP/1.1\r\n" % (method, head.target)):
+            check_line(self._came, method, head.target, version, is_first=self._begins_head and not self._ended_here)
+        if not head.target.startswith(b"/") or b"#" in head.target:
+            settle_target(head, method)
         check_version(version, head.hosts, chunked=head.is_chunked)
         if not head.is_chunked and not head.length:
             return
+        self._check_length(head.length)
         if self._parser.should_upgrade():
             # The parser takes what follows an Upgrade for the other protocol's.
             raise Problem("bad-request", "this server does not switch protocols", hint="send a body without Upgrade")
@@ -209,13 +209,13 @@ class Connection(asyncio.Protocol):
         head, door = self._head, self._server.door
         method = self._parser.get_method()
         close = not self._parser.should_keep_alive() or self._parser.should_upgrade()
-        scope = Scope.NONE
+        scope, token_hash = Scope.NONE, ""
         problem: Problem | None = None
         try:
             if method not in METHODS:
                 detail = f"the method {method.decode()} is not known here"
                 raise Problem("method-not-allowed", detail, fields={"allow": ALLOWED_METHODS.decode()})
-            scope, token = door.check(head, self.peer)
+            scope, token, token_hash = door.check(head, self.peer)
             if token:
                 # Idempotency keys are kept for each token apart.
                 head.fields[b"token"] = token
@@ -231,7 +231,7 @@ class Connection(asyncio.Protocol):
         if method == b"OPTIONS":
             lines += b"Allow: %b\r\n" % ALLOWED_METHODS
         client = self._server.client_of(head, self.peer)
-        address = door.client_of(head, self.peer) if head.forwarded_for else self._shown
+        address = door.client_of(head, self.peer) if head.forwarded_for else self.peer.shown
         return Incoming(
             self,
             shown,
@@ -245,6 +245,7 @@ class Connection(asyncio.Protocol):
             lines,
             client,
             head.accepts_gzip,
+            token_hash,
             address,
         )
 
@@ -281,9 +282,14 @@ class Connection(asyncio.Protocol):
         transport, request = self._transport, self.at_work
         if transport is None or request is None:
             return None
-        self._outflow = Outflow(transport, client, chunked=self._parser.get_http_version() != "1.0")
-        transport.write(with_lines(head, request.lines + self._outflow.lines))
-        return self._outflow
+        if not self._server.door.access.still_knows(request.token_hash):
+            # Its token went while it was at work. The client connects again, and is told so.
+            transport.close()
+            return None
+        chunked = self._parser.get_http_version() != "1.0"
+        self.outflow = Outflow(transport, client, chunked=chunked, token_hash=request.token_hash)
+        transport.write(with_lines(head, request.lines + self.outflow.lines))
+        return self.outflow
 
     def _take_waiting(self) -> None:
         """Takes the next requests of the pipeline. A loop, since an answer may come within `accept`."""
@@ -384,10 +390,7 @@ class Connection(asyncio.Protocol):
         self.since_s = self._server.now_s()
         if self._transport is None:
             return
-        if self._client_ended:
-            self._transport.close()
-            return
-        if not self._transport.can_write_eof():
+        if self._client_ended or not self._transport.can_write_eof():
             # TLS has no half-close; its closing alert says the same.
             self._transport.close()
             return

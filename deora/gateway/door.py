@@ -87,15 +87,20 @@ class Door:
             self.names.check_host(head.host)
             if head.origin is not None and not self.origins.allows(head.origin):
                 self.names.check_origin(head.origin)
+        # What comes from this box itself, and for nobody else, has no rate and needs no HTTPS.
+        if (not peer.is_loopback or head.forwarded_for) and (self.requests is not None or self.require_https):
+            self._check_client(head, peer)
+        return self.access.known(head.authorization) or self._grant(head.authorization, self.client_of(head, peer))
+
+    def _check_client(self, head: Head, peer: Peer) -> None:
         client = self.client_of(head, peer)
-        is_local = peer.is_loopback if client == peer.address else is_loopback(client)
-        if self.require_https and not is_local:
+        if peer.is_loopback if client == peer.address else is_loopback(client):
+            return
+        if self.require_https:
             self._check_https(head, peer)
-        if self.requests is not None and not is_local:
-            wait_s = self.requests.spend(client, self.now_s())
-            if wait_s:
-                raise _too_many("too many requests came from this address", wait_s)
-        return self._grant(head.authorization, client)
+        wait_s = self.requests.spend(client, self.now_s()) if self.requests is not None else 0
+        if wait_s:
+            raise _too_many("too many requests came from this address", wait_s)
 
     def client_of(self, head: Head, peer: Peer) -> str:
         """The address of the client itself: the peer's, or what trusted proxies say."""
@@ -105,9 +110,10 @@ class Door:
 
     def lines(self, head: Head, peer: Peer) -> bytes:
         """Header lines that the answer gets for where the request came from."""
-        preflight = head.requested_method is not None
-        lines = self.origins.lines(head.origin, preflight=preflight)
-        return lines + _HSTS if peer.is_tls else lines
+        lines = _HSTS if peer.is_tls else b""
+        if not self.origins.allowed:
+            return lines
+        return lines + self.origins.lines(head.origin, preflight=head.requested_method is not None)
 
     def _check_https(self, head: Head, peer: Peer) -> None:
         forwarded = head.forwarded_proto == b"https" and self.proxies.trusts(peer.address)
@@ -115,9 +121,6 @@ class Door:
             raise Problem("forbidden", "this instance takes requests by HTTPS only", hint="use an https:// address")
 
     def _grant(self, authorization: bytes | None, client: str) -> Grant:
-        known = self.access.known(authorization)
-        if known is not None:
-            return known
         # A token that has been right before passes; the others of this address wait, the right one among them.
         wait_s = self._wrong_tokens.exhausted(client, self.now_s())
         if wait_s:

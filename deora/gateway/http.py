@@ -6,7 +6,6 @@ Transfer-Encoding, and more; what it lets through and RFC 9110 and 9112 forbid i
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Final
 
 from deora.errors import Problem
@@ -38,15 +37,14 @@ _ONCE: Final = {
 _MOST_DIGITS: Final = 19
 
 
-@dataclass(slots=True)
 class Head:
-    """What has come of a request's head so far. `fields` are those that a worker reads; `length` in bytes."""
+    """What has come of a request's head so far. `fields` are those that a worker reads; `length` in bytes.
 
-    target: bytes = b""
-    fields: dict[bytes, bytes] = field(default_factory=dict)
+    What most requests lack stands in the class: to make a dataclass of so many fields costs as much as to parse one.
+    """
+
     size_bytes: int = 0
     hosts: int = 0
-    host: bytes = b"localhost"
     origin: bytes | None = None
     authorization: bytes | None = None
     forwarded_for: bytes = b""
@@ -57,6 +55,11 @@ class Head:
     expects: bool = False
     is_chunked: bool = False
     length: int = 0
+
+    def __init__(self, target: bytes = b"", host: bytes = b"localhost") -> None:
+        self.target = target
+        self.host = host
+        self.fields: dict[bytes, bytes] = {}
 
     def add(self, name: bytes, value: bytes) -> None:
         """Takes one header field. Raises Problem for one that may not stand here, or not twice."""

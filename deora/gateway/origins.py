@@ -19,11 +19,11 @@ class Origins:
     """The origins of security.json whose pages may call this box."""
 
     def __init__(self, origins: Iterable[str] = ()) -> None:
-        self._origins = frozenset(origin.lower().encode() for origin in origins)
+        self.allowed = frozenset(origin.lower().encode() for origin in origins)
 
     def allows(self, origin: bytes) -> bool:
         """Whether a page of this origin may call."""
-        return origin.lower() in self._origins
+        return origin.lower() in self.allowed
 
     def lines(self, origin: bytes | None, *, preflight: bool) -> bytes:
         """Header lines for the answer to a request from `origin`, each ended by CR LF.
@@ -31,7 +31,7 @@ class Origins:
         `preflight` where the browser asks whether it may send a request. Caches are told that the answer depends on the
         origin wherever any is allowed.
         """
-        if not self._origins:
+        if not self.allowed:
             return b""
         if origin is None or not self.allows(origin):
             return b"Vary: Origin\r\n"

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 # Above this a client counts as behind; asyncio tells when it has taken three quarters of it.
 HIGH_BYTES: Final = 64 * 1024
-# What the kernel holds for the client; it would grow to megabytes for one that does not read.
+# What the kernel holds for a client (twice as much, socket(7)); it would grow to megabytes for one that does not read.
 SNDBUF_BYTES: Final = 128 * 1024
 
 
@@ -35,12 +35,16 @@ class Client(Protocol):
 
 
 class Outflow:
-    """One stream's way out. HTTP/1.0 knows no chunks: there the end of the connection ends the stream."""
+    """One stream's way out. HTTP/1.0 knows no chunks: there the end of the connection ends the stream.
 
-    def __init__(self, transport: asyncio.Transport, client: Client, *, chunked: bool) -> None:
+    `token_hash`: of the token that it was asked for with; empty without one.
+    """
+
+    def __init__(self, transport: asyncio.Transport, client: Client, *, chunked: bool, token_hash: str = "") -> None:
         self._transport = transport
         self._is_chunked = chunked
         self.client = client
+        self.token_hash = token_hash
         transport.set_write_buffer_limits(high=HIGH_BYTES)
         sock = transport.get_extra_info("socket")
         if sock is not None:
@@ -64,6 +68,11 @@ class Outflow:
         if self._is_chunked:
             self._transport.write(b"0\r\n\r\n")
         self._transport.close()
+
+    def revoke(self) -> None:
+        """Ends the stream because its token is gone: nothing new gets into it."""
+        self.client.lost()
+        self.end()
 
     def abort(self) -> None:
         """Ends the connection at once, whatever waits for the client."""

@@ -36,14 +36,19 @@ class Server:
         self.next_id = next_id
         self.now_s = now_s
         self.connections: set[Connection] = set()
+        # Those that TLS has not opened yet, and since when. Of one whose handshake fails nobody tells.
+        self._opening: dict[Connection, float] = {}
         self._of_address: Counter[str] = Counter()
         self.sticky = sticky
 
     def __call__(self) -> Connection:
-        return Connection(self)
+        connection = Connection(self)
+        self._opening[connection] = self.now_s()
+        return connection
 
     def joined(self, connection: Connection) -> bool:
         """A client has connected; whether it may stay. A trusted proxy stands for many clients, and always may."""
+        self._opening.pop(connection, None)
         self.connections.add(connection)
         address, most = connection.peer.address, self.limits.connections
         self._of_address[address] += 1
@@ -59,19 +64,37 @@ class Server:
 
     def client_of(self, head: Head, peer: Peer) -> bytes | None:
         """What tells a client from another: its address, or the cookie that it was given; None where none sticks."""
+        if self.sticky == "none":
+            return None
         if self.sticky == "ip_hash":
             return self.door.client_of(head, peer).encode()
-        return cookie_of(head.cookie) if self.sticky == "cookie" else None
+        return cookie_of(head.cookie)
 
     def sweep(self) -> None:
         """Ends the connections whose head, body or next request has not come in time."""
         now_s = self.now_s()
         for connection in list(self.connections):
             connection.sweep(now_s)
+        # A handshake has as long as a head.
+        since_s = now_s - self.limits.head_timeout_s
+        self._opening = {one: began_s for one, began_s in self._opening.items() if began_s > since_s}
+
+    def enter_by(self, door: Door) -> None:
+        """Goes on with this door. A change stream would outlive its token's removal by days: it ends here."""
+        door.remember(self.door)
+        self.door = door
+        streams = [connection.outflow for connection in self.connections if connection.outflow is not None]
+        for stream in streams:
+            if not door.access.still_knows(stream.token_hash):
+                stream.revoke()
 
     def unserved(self) -> int:
         """How many connections have come and not yet asked for anything."""
         return sum(connection.at_work is None for connection in self.connections)
+
+    def in_turns(self) -> set[Connection]:
+        """The connections on which requests and answers take turns, or will: all but the streams."""
+        return {connection for connection in self.connections if connection.outflow is None} | self._opening.keys()
 
     def hold(self) -> int:
         """Reads no new request from any connection; how many are still in the middle of one."""

@@ -82,10 +82,12 @@ class UpstreamState:
 class Snapshot:
     """All that health and status are worked out from. Sizes are bytes, times seconds. `redis`: whether it answers;
     None where none is configured. `refusal`: why the store takes no new writes; None while it does. `damage`: what
-    happened to the store's file and what to do, until it is put away. `answers` and `errors` (5xx) count since the
-    start. `clock_offset_s`: what the wall clock adds to the time since boot. `replayed`: entries
-    that each upstream has taken, or refused, since the start. `latencies`: the store's `commit` and `sync`, as
-    `metrics.Histogram` has them. `alerts`: rows of `observe.alerts`."""
+    happened to the store's file and what to do, until it is put away. `streams`: change streams that are open.
+
+    `answers` and `errors` (5xx) count since the start. `clock_offset_s`: what the wall clock adds to the time since
+    boot. `replayed`: entries that each upstream has taken, or refused, since the start. `latencies`: the store's `commit` and
+    `sync`, as `metrics.Histogram` has them. `alerts`: rows of `observe.alerts`.
+    """
 
     version: str
     node: str
@@ -106,6 +108,7 @@ class Snapshot:
     cache: dict[str, Any] = field(default_factory=dict)
     redis: bool | None = None
     damage: list[tuple[str, str]] = field(default_factory=list)
+    streams: int = 0
     answers: int = 0
     errors: int = 0
     clock_offset_s: float | None = None

@@ -25,6 +25,7 @@ def render(snapshot: Snapshot, metrics: Metrics) -> bytes:
         *_store(snapshot),
         *_upstreams(snapshot),
         *_cache(snapshot),
+        *_disk(snapshot),
         *_alerts(snapshot),
     ]
     lines: list[str] = []
@@ -88,6 +89,12 @@ def _processes(snapshot: Snapshot) -> Iterable[Family]:
         "gauge",
         "Since the supervisor started.",
         [("deora_uptime_seconds", {}, round(snapshot.uptime_s, 1))],
+    )
+    yield (
+        "deora_change_streams",
+        "gauge",
+        "Change streams that are open.",
+        [("deora_change_streams", {}, snapshot.streams)],
     )
 
 
@@ -185,6 +192,17 @@ def _cache(snapshot: Snapshot) -> Iterable[Family]:
         name = f"deora_cache_{what}_total"
         samples: list[Sample] = [(name, {"tier": tier}, figures[what]) for tier, figures in snapshot.cache.items()]
         yield name, "counter", help_text, samples
+
+
+def _disk(snapshot: Snapshot) -> Iterable[Family]:
+    """What the store has looked at last; a figure that it could not see is left out."""
+    for name, help_text, size_bytes in (
+        ("deora_disk_free_bytes", "Free on the disk of the data directory.", snapshot.disk_free_bytes),
+        ("deora_wal_bytes", "Size of the store's write-ahead log.", snapshot.wal_bytes),
+        ("deora_ballast_bytes", "Kept back on the disk, for what must go on where it is full.", snapshot.ballast_bytes),
+    ):
+        if size_bytes is not None:
+            yield name, "gauge", help_text, [(name, {}, size_bytes)]
 
 
 def _line(sample: Sample) -> str:

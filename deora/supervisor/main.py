@@ -10,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import uvloop
@@ -20,6 +21,7 @@ from deora.errors import Problem, StartError
 from deora.gateway.balancer import MODES
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.door import Door
+from deora.gateway.outflow import SNDBUF_BYTES
 from deora.gateway.server import Server
 from deora.gateway.streams import Streams
 from deora.gateway.surplus import Entrance
@@ -51,6 +53,8 @@ STOP_S: Final = 9.0
 FINISH_S: Final = 3.0
 HALF_A_REQUEST_S: Final = 1.0
 FIRST_REQUEST_S: Final = 0.3
+# A TLS handshake, and a request.
+LET_IN_S: Final = 2.0
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR2)
 
 
@@ -185,6 +189,8 @@ class Supervisor:
         It listens by a copy of the socket: where the settings change, the next copy is open before this one closes.
         """
         settings, former = self._settings, self._entrance
+        # What the kernel keeps for clients that do not read: megabytes for each otherwise, taken from all connections.
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SNDBUF_BYTES)
         self._entrance = await asyncio.get_running_loop().create_server(
             Entrance(self._clients, settings.room),
             sock=self._listener.dup(),
@@ -207,8 +213,8 @@ class Supervisor:
             await asyncio.to_thread(configure, "supervisor", config.logger, self._data)
             await self._change_access_log()
         _audit.info("the configuration was taken over", extra={"changed": differences(former, config)})
-        settings.door.remember(self._clients.door)
-        self._clients.door, self._clients.sticky = settings.door, config.loadbalancer.sticky
+        self._clients.enter_by(settings.door)
+        self._clients.sticky = config.loadbalancer.sticky
         self._clients.limits, self._operators.limits = settings.limits, settings.operator_limits
         self._dispatch.configure(MODES[config.loadbalancer.mode](), settings.patience, settings.sticky())
         self._dispatch.streams.configure(config.security.limits.streams)
@@ -244,10 +250,21 @@ class Supervisor:
         self._notifier.ready()
 
     async def _take_leave(self) -> None:
-        """What TLS keeps of a connection cannot be handed over: each gets one more answer, which says that it ends."""
+        """What TLS keeps of a connection cannot be handed over: each gets one more answer, which says that it ends.
+
+        Their clients connect again meanwhile, so the end of those that were there is waited for; and then, while nobody
+        else is let in, the end of those that came later, whose clients are about to ask for something.
+        """
         self._dispatch.take_leave()
-        until_s = self._now_s() + self._settings.config.servers.drain_timeout_s
-        while self._clients.connections and self._upgrades and self._now_s() < until_s:
+        former = self._clients.in_turns()
+        await self._gone(lambda: not former & self._clients.connections, self._settings.config.servers.drain_timeout_s)
+        self._close_entrance()
+        await self._gone(lambda: not self._clients.in_turns(), LET_IN_S)
+
+    async def _gone(self, are_gone: Callable[[], bool], timeout_s: float) -> None:
+        """Waits until connections have ended, as long as it is an upgrade that wants it."""
+        until_s = self._now_s() + timeout_s
+        while self._upgrades and self._now_s() < until_s and not are_gone():
             await asyncio.sleep(0.01)
 
     async def _hold(self) -> list[int]:

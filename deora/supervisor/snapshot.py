@@ -117,6 +117,7 @@ class Gauges:
             cache=self._cache(),
             redis=self._redis(),
             damage=[(text, hint) for text, hint in self._arbiter.damage],
+            streams=len(self._dispatch.streams),
             replayed={name: total for name, (_, total) in self._replayed.items()},
             latencies=disk.get("latencies", {}),
             answers=self._metrics.answers(),

@@ -40,12 +40,13 @@ class Succession:
         """Starts the worker of a slot anew, and returns once the old one has gone; or why the new one cannot start,
         and then the old one stays. Where none is up in the slot it is merely started, at once."""
         child = self._arbiter.children[slot]
-        if child.member.state is State.UP and slot not in self.coming:
-            self.coming[slot] = child.successor()
-            await self._arbiter.spawn(self.coming[slot])
+        coming = self.coming.get(slot, child)
+        if child.member.state is State.UP and coming is child:
+            # It may have died, and been given up, before its spawn returns.
+            coming = self.coming[slot] = child.successor()
+            await self._arbiter.spawn(coming)
         elif child.member.state is State.DELAYED:
             self._arbiter.retry(child)
-        coming = self.coming.get(slot, self._arbiter.children[slot])
         while coming.member.state in (State.DOWN, State.STARTING):
             await self._arbiter.next_change()
         if coming.member.state is State.DELAYED:

@@ -25,6 +25,7 @@ from deora.supervisor.roster import State
 from deora.wire.frames import Decoder, Frame, Kind, encode, pack, unpack
 
 FIGURES = {"upstreams": {}, "running_s": 0}
+PATIENCE_S = 30.0
 
 
 class Fake:
@@ -139,8 +140,8 @@ class Bench:
         return [fake for fake in self.fakes if fake.slot == slot][-1]
 
     async def until(self, holds: Callable[[], Any]) -> None:
-        """Lets the loop turn until something holds. The kernel takes its time to end a process."""
-        deadline_s = asyncio.get_running_loop().time() + 5
+        """Lets the loop turn until something holds. A busy machine takes its time to end a process."""
+        deadline_s = asyncio.get_running_loop().time() + PATIENCE_S
         while not holds():
             assert asyncio.get_running_loop().time() < deadline_s, [
                 (slot, child.member) for slot, child in self.arbiter.children.items()

@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -33,9 +34,14 @@ class Event:
 @dataclass(slots=True, eq=False)
 class Subscriber:
     """One client. `last_id` is what an EventSource would send as Last-Event-ID. One that does not look throws away what
-    comes behind the head: a client in Python takes longer to read an event than DEORA to send it."""
+    comes behind the head: a client in Python takes longer to read an event than DEORA to send it. One that follows
+    connects again whenever its stream ends, with its last id, as an EventSource does; `statuses` has an item for each
+    answer, `faults` says why it could not connect."""
 
     sock: socket.socket
+    follows: bool = False
+    statuses: list[int] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
     head: bytes = b""
     events: list[Event] = field(default_factory=list)
     comments: int = 0
@@ -62,6 +68,7 @@ class Subscriber:
             if not separator:
                 return
             self.head, self._raw = head, bytearray(rest)
+            self.statuses.append(self.status)
         if not self.looks:
             self._raw.clear()
             return
@@ -72,6 +79,13 @@ class Subscriber:
             self._raw.clear()
         if b"text/event-stream" in self.head:
             self._take_events()
+
+    def begin_again(self, sock: socket.socket) -> None:
+        """Goes on with another connection. Half an event that came over the last one is forgotten."""
+        self.sock.close()
+        self.sock, self.head, self.ended = sock, b"", False
+        self._raw.clear()
+        self._text.clear()
 
     @property
     def body(self) -> bytes:
@@ -134,18 +148,43 @@ class Subscribers:
         method: str = "GET",
         version: str = "1.1",
         source: str = "127.0.0.1",
+        follows: bool = False,
     ) -> Subscriber:
         """Opens a stream, and returns once its head is here. One that does not read has read nothing but that."""
-        sock = socket.create_connection(self._address, timeout=20, source_address=(source, 0))
-        lines = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
-        sock.sendall(f"{method} {target} HTTP/{version}\r\nHost: localhost\r\n{lines}\r\n".encode())
-        one = Subscriber(sock, looks=looks)
+        one = Subscriber(self._ask(source, target, headers or {}, method, version), follows=follows, looks=looks)
         while not one.head and not one.ended:
-            one.take(sock.recv(RECEIVE_BYTES if reads else 512))
+            one.take(one.sock.recv(RECEIVE_BYTES if reads else 512))
         self.all.append(one)
         if reads:
             self.read(one)
         return one
+
+    def open_many(self, count: int, followers: int) -> list[Subscriber]:
+        """Opens streams from several addresses, the first of which follow; each knows its place."""
+        every = [self.open(source=f"127.0.0.{2 + number % 4}", follows=number < followers) for number in range(count)]
+        wait_until(lambda: all(one.last_id for one in every), "each knows its place")
+        return every
+
+    def cut(self, one: Subscriber) -> None:
+        """Breaks its connection, as a network does."""
+        with suppress(OSError):
+            one.sock.shutdown(socket.SHUT_RDWR)
+
+    def _ask(
+        self, source: str, target: str, headers: Mapping[str, str], method: str = "GET", version: str = "1.1"
+    ) -> socket.socket:
+        sock = socket.create_connection(self._address, timeout=20, source_address=(source, 0))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        sock.sendall(f"{method} {target} HTTP/{version}\r\nHost: localhost\r\n{lines}\r\n".encode())
+        return sock
+
+    def _follow(self, one: Subscriber, source: str) -> None:
+        try:
+            one.begin_again(self._ask(source, "/v1/changes", {"Last-Event-ID": one.last_id}))
+        except OSError as error:
+            one.faults.append(repr(error))
+        else:
+            self.read(one)
 
     def read(self, one: Subscriber) -> None:
         """From now on this one reads."""
@@ -156,12 +195,15 @@ class Subscribers:
         while not self._stop.is_set():
             for key, _ in self._selector.select(0.05):
                 one: Subscriber = key.data
+                source = one.sock.getsockname()[0]
                 try:
                     one.take(one.sock.recv(RECEIVE_BYTES))
                 except ConnectionError:
                     one.ended = True
                 if one.ended:
                     self._selector.unregister(one.sock)
+                    if one.follows:
+                        self._follow(one, source)
 
 
 def wait_until(is_so: Any, what: str, timeout_s: float = 30.0) -> None:
@@ -175,3 +217,14 @@ def wait_until(is_so: Any, what: str, timeout_s: float = 30.0) -> None:
 def commits_of(one: Subscriber) -> list[int]:
     """The commits of its changes, in the order in which they came."""
     return [event.commit for event in one.events if event.kind == "change"]
+
+
+def judge_streams(every: list[Subscriber], commits: list[int]) -> None:
+    """Waits for the last commit, then: each stream has had each of these commits once and in order, by an id of its
+    own, and was refused nothing."""
+    wait_until(lambda: all(commits_of(one)[-1:] == commits[-1:] for one in every), "all have the last commit", 60)
+    print(f"{len(every)} streams, {len(commits)} commits, {sum(len(one.statuses) - 1 for one in every)} came back")
+    for one in every:
+        assert commits_of(one) == commits, "a gap, a repeat, or another order"
+        assert len({event.id for event in one.events}) == len(one.events)
+        assert (one.faults, {*one.statuses}) == ([], {200})

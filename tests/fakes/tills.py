@@ -167,6 +167,20 @@ def p99_ms(timed: list[Timed]) -> float:
     return took[min(len(took) - 1, int(len(took) * 0.99))] * 1000 if took else 0.0
 
 
+def judge(one: Instance, tills: Tills) -> None:
+    """No request failed, none was stale, each write was acknowledged, zeros. Prints the figures."""
+    print(
+        f"{len(tills.errors)} of {len(tills.writes) + len(tills.reads)} requests failed, "
+        f"p99 {p99_ms(tills.writes):.0f} ms of writes, {p99_ms(tills.reads):.0f} ms of reads"
+    )
+    assert not tills.errors, tills.errors[:5]
+    assert not tills.stale, tills.stale[:5]
+    assert all(sent.outcome is Outcome.OK for sent in tills.history)
+    one.wait_until_drained()
+    findings = audit(one, tills)
+    assert not findings, str(findings)
+
+
 def embedded_documents(file: Path) -> dict[str, dict[str, Any]]:
     """Path -> data of every document in the embedded upstream's file."""
     with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as db:

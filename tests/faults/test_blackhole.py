@@ -203,42 +203,44 @@ def ended(one: Instance) -> float:
     return time.monotonic() - began_s
 
 
+def sigterm_while_silent(
+    instance: Callable[..., Instance],
+    one: Instance,
+    silence: Callable[[], None],
+    mend: Callable[[], None],
+    held: Callable[[], Mapping[str, Any]],
+) -> None:
+    """An instance whose upstream is silent ends in time, and the next one sends what waits; `held` is what came."""
+    with Tills(one.url, 4, seed=SEED, rate=RATE) as tills:
+        one.wait_until(lambda: len(tills.history) > 50)
+        silence()
+        first = len(tills.history)
+        one.wait_until(lambda: len(tills.history) > first + 200)
+    took_s = ended(one)
+    mend()
+    again = instance(on=one)
+    again.wait_until_drained(60)
+    found = audit(again, tills, documents=tilled(held()))
+    again.terminate()
+    print(f"exit within {took_s:.1f} s with {len(tills.history) - first} in the backlog; {found}")
+    assert took_s <= EXIT_S
+    assert not found, f"seed {SEED}: {found}"
+
+
 def test_sigterm_while_packets_are_dropped(instance: Callable[..., Instance], postgres_server: Server) -> None:
     url = asyncio.run(new_database(postgres_server))
     with link(postgres_server.port) as made:
         one = begin(instance, {"primary": {"type": "postgres", "url": behind(made, url)}, **QUICK})
-        with Tills(one.url, 4, seed=SEED, rate=RATE) as tills:
-            one.wait_until(lambda: len(tills.history) > 50)
-            made.cut()
-            first = len(tills.history)
-            one.wait_until(lambda: len(tills.history) > first + 200)
-        took_s = ended(one)
-        made.mend()
-        again = instance(on=one)
-        again.wait_until_drained(60)
-        found = audit(again, tills, documents=tilled(documents(url)))
-        again.terminate()
-    print(f"exit within {took_s:.1f} s with {len(tills.history) - first} in the backlog; {found}")
-    assert took_s <= EXIT_S
-    assert not found, f"seed {SEED}: {found}"
+        sigterm_while_silent(instance, one, made.cut, made.mend, lambda: documents(url))
 
 
 def test_sigterm_while_firestore_hangs(instance: Callable[..., Instance]) -> None:
     with FakeFirestore() as fake, Proxy(fake.port) as proxy:
         primary = {"type": "firestore", "project": "deora-hung", "emulator_host": f"127.0.0.1:{proxy.port}"}
         one = begin(instance, {"primary": primary, **QUICK})
-        with Tills(one.url, 4, seed=SEED, rate=RATE) as tills:
-            one.wait_until(lambda: len(tills.history) > 50)
-            proxy.swallow()
-            first = len(tills.history)
-            one.wait_until(lambda: len(tills.history) > first + 200)
-        took_s = ended(one)
-        proxy.mend()
-        again = instance(on=one)
-        again.wait_until_drained(60)
         view = FirestoreView(fake.host, "deora-hung")
-        found = audit(again, tills, documents=tilled({path: loads(data) for path, data in view.documents().items()}))
-        again.terminate()
-    print(f"exit within {took_s:.1f} s with {len(tills.history) - first} in the backlog; {found}")
-    assert took_s <= EXIT_S
-    assert not found, f"seed {SEED}: {found}"
+
+        def held() -> dict[str, Any]:
+            return {path: loads(data) for path, data in view.documents().items()}
+
+        sigterm_while_silent(instance, one, proxy.swallow, proxy.mend, held)

@@ -11,7 +11,8 @@ import pytest
 
 from bench.instance import Instance
 from tests.fakes.killer import children, kill
-from tests.faults.test_workers import judge, load
+from tests.fakes.tills import judge
+from tests.faults.test_workers import load
 
 # What the zygote itself needs to fork, and too few for a worker, which needs a loop and a file.
 TOO_FEW_FILES = 9

@@ -12,7 +12,8 @@ import pytest
 
 from bench.instance import Instance
 from tests.fakes.killer import children
-from tests.faults.test_workers import judge, load
+from tests.fakes.tills import judge
+from tests.faults.test_workers import load
 
 HANG_S = 2.0
 

@@ -14,7 +14,8 @@ import psutil
 
 from bench.instance import Instance
 from tests.fakes.killer import children
-from tests.faults.test_workers import judge, load
+from tests.fakes.tills import judge
+from tests.faults.test_workers import load
 
 LIMIT_S = 1
 ITEMS = 100_000

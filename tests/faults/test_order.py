@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import random
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
-from bench.instance import PROJECT, Instance
+from bench.instance import Instance
 from tests.fakes.checker import Outcome
+from tests.fakes.command import deora
 from tests.fakes.killer import kill_at_random
 from tests.fakes.tills import Tills, audit
 
@@ -42,8 +41,7 @@ def test_a_stop_during_a_backlog(instance: Callable[..., Instance]) -> None:
         one.wait_until(lambda: tills.count(Outcome.OK) > 500)
         one.post("/v1/queue:resume")
         asked_s = time.monotonic()
-        command = [sys.executable, "-m", "deora", "stop", "--data", str(one.data)]
-        stopped = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=30)
+        stopped = deora("stop", on=one)
         took_s = time.monotonic() - asked_s
     assert stopped.returncode == 0, stopped.stderr
     assert one.ended() == 0

@@ -9,8 +9,8 @@ import pytest
 
 from bench.instance import Instance
 from tests.fakes.killer import children, kill
-from tests.fakes.tills import p99_ms
-from tests.faults.test_workers import judge, load
+from tests.fakes.tills import judge
+from tests.faults.test_workers import load
 
 ORDERS = [
     "workers/primary:drain",
@@ -49,7 +49,6 @@ def test_orders_under_load(instance: Callable[..., Instance]) -> None:
     judge(one, tills)
     workers = {row["slot"]: row["restarts"] for row in one.status()["workers"]}
     assert workers == {"primary": 2, "secondary": 2}
-    print(f"p99 {p99_ms(tills.writes):.0f} ms of writes")
 
 
 def test_the_only_worker_of_those_that_serve_is_started_anew(instance: Callable[..., Instance]) -> None:
@@ -83,7 +82,7 @@ def orders_and_kills(instance: Callable[..., Instance], rounds: int) -> None:
         assert order(one, path)
     one.wait_until(lambda: one.request("GET", "/health").json["status"] == "healthy")
     judge(one, tills)
-    print(f"{orders} of {rounds} orders were followed, {kills} kills, p99 {p99_ms(tills.writes):.0f} ms of writes")
+    print(f"{orders} of {rounds} orders were followed, {kills} kills")
 
 
 def test_orders_and_kills(instance: Callable[..., Instance]) -> None:

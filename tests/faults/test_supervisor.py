@@ -17,17 +17,12 @@ import pytest
 from bench.instance import PROJECT, Instance
 from bench.processes import free_port
 from tests.fakes.checker import Outcome
+from tests.fakes.command import deora
 from tests.fakes.tills import Tills, audit
 from tests.process.conftest import is_running
 
 ORPHANS_S = 1.0
 PATIENCE_S = 10.0
-
-
-def deora(*arguments: str) -> subprocess.CompletedProcess[str]:
-    """A `deora` command that ends by itself."""
-    command = [sys.executable, "-m", "deora", *arguments]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False, timeout=30)
 
 
 def kill_the_supervisor(instance: Callable[..., Instance]) -> float:
@@ -136,11 +131,11 @@ def test_a_stale_lock_file_hurts_nobody(instance: Callable[..., Instance], stran
     (one.data / "deora.lock").write_text(named)
     # No command takes the stranger for the instance.
     for command in ("status", "stop"):
-        assert deora(command, "--data", str(one.data)).returncode == 3
+        assert deora(command, on=one).returncode == 3
     again = instance(on=one)
     assert again.request("GET", "/v1/documents/a/b").json["data"] == {"n": 1}
     assert json.loads((again.data / "deora.lock").read_text())["pid"] == again.pid
-    assert deora("stop", "--data", str(again.data)).returncode == 0
+    assert deora("stop", on=again).returncode == 0
     assert again.ended() == 0
     assert is_running(stranger)
 

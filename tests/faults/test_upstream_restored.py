@@ -9,8 +9,6 @@ import asyncio
 import json
 import shutil
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -18,8 +16,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from bench.instance import PROJECT, Instance
+from bench.instance import Instance
 from tests.fakes.checker import check, logs_of
+from tests.fakes.command import deora
 from tests.fakes.postgres import Server, execute, fetch, new_database
 from tests.fakes.tills import Tills, embedded_documents, queued_tokens
 
@@ -159,18 +158,6 @@ def kept(one: Instance) -> int:
     return int(count)
 
 
-def command(one: Instance, *words: str) -> subprocess.CompletedProcess[str]:
-    """A command of an operator."""
-    return subprocess.run(
-        [sys.executable, "-m", "deora", *words, "--data", str(one.data)],
-        cwd=PROJECT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
 def test_a_backup_that_is_put_back(instance: Callable[..., Instance], cloud: Cloud) -> None:
     print(f"seed {SEED}")
     one = start(instance, cloud)
@@ -216,12 +203,12 @@ def test_beyond_what_is_kept_an_operator_decides(instance: Callable[..., Instanc
     assert "no longer kept on this box" in reason
     assert "deora upstream resume primary --accept-loss" in reason
     assert any(alert["name"] == "upstream-stopped" for alert in one.status()["alerts"])
-    screen = command(one, "status")
+    screen = deora("status", on=one)
     assert "stopped" in screen.stdout
     second = write(one, 20, "b")
     assert cloud.documents() == {}
     assert one.waiting() >= 20
-    said = command(one, "upstream", "resume", "primary", "--accept-loss")
+    said = deora("upstream", "resume", "primary", "--accept-loss", on=one)
     assert said.returncode == 0, said.stderr
     assert "goes on without" in said.stdout
     one.wait_until_drained(60)

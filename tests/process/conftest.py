@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,18 @@ def instance(tmp_path: Path) -> Iterator[Callable[..., Instance]]:
 
     Each has a directory of its own, but `instance(on=old)` takes that of one that has ended, or that path. At the end
     each is stopped by SIGTERM and must exit with 0 and leave no process; of one that the test itself has ended, only
-    the latter is asked. `before` is a program that becomes the instance, `environment` is added to its own.
+    the latter is asked. `before` is a program that becomes the instance.
     """
     started: list[Instance] = []
 
     def start(
         on: Instance | Path | None = None,
         before: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
         **config: Any,
     ) -> Instance:
         named = on.directory if isinstance(on, Instance) else on
         directory = named or tmp_path / f"instance-{len(started) + 1}"
-        one = Instance(directory, config, before=before, environment=environment)
+        one = Instance(directory, config, before=before)
         started.append(one)
         one.wait_until_ready()
         one.wait_until_whole()

@@ -131,6 +131,15 @@ def test_who_reads_nothing_costs_nothing(instance: Callable[..., Instance]) -> N
         # Answers to all of them would be hundreds of megabytes. Others are served meanwhile.
         assert one.request("GET", "/v1/documents/a/b").status == 200
         assert psutil.Process(one.pid).memory_info().rss - memory < 40 * 1024 * 1024
+        assert 0 < unsent_bytes(one) < 1024 * 1024
+
+
+def unsent_bytes(one: Instance) -> int:
+    """What the kernel holds for clients that have not read it (proc_net_tcp: local address, remote one, queues)."""
+    with open("/proc/net/tcp", encoding="ascii") as table:
+        rows = [line.split() for line in table][1:]
+    port = f":{urlsplit(one.url).port:04X}"
+    return sum(int(row[4].partition(":")[0], 16) for row in rows if row[1].endswith(port) and row[3] == "01")
 
 
 def put_of(size: int) -> bytes:

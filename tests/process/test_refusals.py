@@ -17,18 +17,7 @@ import pytest
 
 from bench.instance import PROJECT, Instance
 from bench.processes import free_port
-
-
-def deora(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """`deora ARGUMENTS`, which is expected to end by itself."""
-    return subprocess.run(
-        [sys.executable, "-m", "deora", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-        env={**os.environ, "PYTHONPATH": str(PROJECT), **(env or {})},
-    )
+from tests.fakes.command import deora
 
 
 def start(data: Path, *more: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

@@ -18,6 +18,7 @@ import pytest
 
 from bench.instance import PROJECT, Instance
 from bench.processes import free_port
+from tests.fakes.command import deora
 from tests.process.conftest import is_running
 
 # `deora start` as another user: everything is imported before, since that user may not read this checkout.
@@ -146,13 +147,7 @@ def test_a_data_directory_as_deep_as_you_like(tmp_path: Path) -> None:
     try:
         one.wait_until_ready()
         assert one.request("PUT", "/v1/documents/a/b", json={}).status == 201
-        shown = subprocess.run(
-            [sys.executable, "-m", "deora", "status", "--json", "--data", str(one.data)],
-            cwd=PROJECT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        shown = deora("status", "--json", on=one)
         assert json.loads(shown.stdout)["supervisor"]["pid"] == one.pid
     finally:
         one.stop()

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 from click.testing import Result
 
+from deora import __version__
 from deora.cli import launch
 from deora.cli.lifecycle import arguments, merge
 from deora.errors import StartError
@@ -112,6 +115,19 @@ def test_start_with_a_wrong_configuration(
     assert "servers.host" in result.stderr
     assert supervisor.options is None
     assert not (tmp_path / "data").exists()
+
+
+def test_a_check_only_says_whether_it_would_start(deora: Deora, tmp_path: Path) -> None:
+    result = deora("start", "--check", "--data", "d")
+    assert (result.exit_code, result.stdout) == (0, f"would start: DEORA {__version__}\n")
+    assert not (tmp_path / "d").exists()
+    (tmp_path / "d").mkdir()
+    with closing(sqlite3.connect(tmp_path / "d" / "store.db")) as db:
+        db.execute("PRAGMA user_version = 999")
+    result = deora("start", "--check", "--data", "d")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "the store's file has schema 999" in result.stderr
+    assert [file.name for file in (tmp_path / "d").iterdir()] == ["store.db"]
 
 
 @pytest.mark.parametrize("port", ["-1", "65536", "http"])

@@ -61,6 +61,21 @@ def test_all_columns_of_the_children_at_80_and_the_most_important_at_60(status: 
     assert _drawn(status, 60)[3].split() == ["CHILD", "PID", "STATE", "UPTIME", "RESTARTS", "REQ/S", "P99"]
 
 
+@pytest.mark.parametrize("width", [80, 40])
+def test_an_alert_says_what_is_wrong_and_what_to_do(status: dict[str, Any], width: int) -> None:
+    detail, hint = "primary refuses us: PERMISSION_DENIED", "check its credentials and what they may \x1bwrite"
+    status["alerts"] = [
+        {"name": "upstream-unauthorised", "detail": detail, "hint": hint},
+        {"name": "disk", "detail": "d"},
+    ]
+    lines = _drawn(status, width)
+    shown = " ".join(" ".join(lines[lines.index("ALERTS") :]).split())
+    escaped = hint.replace("\x1b", "\\x1b")
+    assert shown == f"ALERTS ! {detail} hint: {escaped} ! d"
+    assert any(line.startswith("hint: check") for line in lines)
+    assert max(map(len, lines)) <= width
+
+
 def test_why_a_child_is_not_up(status: dict[str, Any]) -> None:
     status["workers"][1]["reason"] = "cannot boot: \x1bno memory"
     assert _drawn(status)[8] == "secondary: cannot boot: \\x1bno memory"

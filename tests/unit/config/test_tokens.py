@@ -23,7 +23,7 @@ def test_a_token_is_returned_once_and_kept_as_its_hash(tmp_path: Path) -> None:
     assert json.loads(text) == {"tokens": [{"name": "till-3", "hash": f"sha256:{digest}", "scope": "write"}]}
     config = load(tmp_path, environ={}, dotenv=None)
     access = Access(config.security.tokens)
-    assert access.grant_of(f"Bearer {secret}".encode()) == (Scope.WRITE, b"till-3")
+    assert access.grant_of(f"Bearer {secret}".encode())[:2] == (Scope.WRITE, b"till-3")
 
 
 def test_what_else_the_file_holds_stays(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ TILL = Token("till", "sha256:" + hashlib.sha256(b"right").hexdigest(), "write")
 
 
 def head(**values: object) -> Head:
-    made = Head(target=b"/", hosts=1, host=b"till.local")
+    made = Head(b"/", b"till.local")
     for name, value in values.items():
         setattr(made, name, value)
     return made
@@ -100,7 +100,7 @@ def test_https_where_it_is_required() -> None:
 def test_wrong_tokens_are_counted_and_right_ones_go_on() -> None:
     clock = ManualClock()
     door = Door(Access([TILL]), now_s=clock.monotonic_s)
-    assert door.check(head(authorization=b"Bearer right"), LAN) == (Scope.WRITE, b"till")
+    assert door.check(head(authorization=b"Bearer right"), LAN)[:2] == (Scope.WRITE, b"till")
     for number in range(WRONG_TOKENS):
         assert refusal(door, head(authorization=b"Bearer %d" % number), LAN).status == 401
     problem = refusal(door, head(authorization=b"Bearer another"), LAN)
@@ -118,6 +118,31 @@ def test_a_right_token_that_was_never_seen_waits_with_the_wrong_ones() -> None:
         refusal(door, head(authorization=b"Bearer %d" % number), LAN)
     assert refusal(door, head(authorization=b"Bearer right"), LAN).status == 429
     assert door.check(head(authorization=b"Bearer right"), HERE).scope is Scope.WRITE
+
+
+def test_a_new_door_forgives_nobody() -> None:
+    clock = ManualClock()
+
+    def door(requests: Budget | None) -> Door:
+        return Door(Access([TILL]), requests=requests, now_s=clock.monotonic_s)
+
+    former = door(Budget(2, 10.0))
+    for number in range(WRONG_TOKENS):
+        refusal(former, head(authorization=b"Bearer %d" % number), HERE)
+    former.check(head(), LAN)
+    now = door(Budget(2, 10.0))
+    now.remember(former)
+    assert refusal(now, head(authorization=b"Bearer another"), HERE).status == 429
+    now.check(head(), LAN)
+    assert refusal(now, head(), LAN).status == 429
+    # A rate that comes or goes with the new settings has nothing to remember.
+    without = door(None)
+    without.remember(now)
+    without.check(head(), LAN)
+    again = door(Budget(1, 10.0))
+    again.remember(without)
+    again.check(head(), LAN)
+    assert refusal(again, head(authorization=b"Bearer another"), HERE).status == 429
 
 
 def test_what_the_answer_says_of_where_it_goes() -> None:

@@ -35,7 +35,7 @@ from deora.gateway.http import (
     ],
 )
 def test_a_target_in_origin_form(target: bytes, method: bytes, path: bytes, host: bytes) -> None:
-    head = Head(target=target, host=b"here")
+    head = Head(target, b"here")
     settle_target(head, method)
     assert (head.target, head.host) == (path, host)
 
@@ -54,7 +54,7 @@ def test_a_target_in_origin_form(target: bytes, method: bytes, path: bytes, host
 )
 def test_anything_else_is_refused(target: bytes, method: bytes) -> None:
     with pytest.raises(Problem) as refused:
-        settle_target(Head(target=target), method)
+        settle_target(Head(target), method)
     assert (refused.value.kind, refused.value.status) == ("bad-request", 400)
 
 

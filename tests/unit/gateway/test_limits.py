@@ -44,6 +44,16 @@ def test_a_crowd_takes_bounded_memory() -> None:
     assert list(budget._windows) == ["late"]
 
 
+def test_the_next_budget_goes_on_with_what_was_spent_and_its_own_figures() -> None:
+    former = Budget(1, 10.0)
+    former.spend("till", 100.0)
+    budget = Budget(2, 20.0)
+    budget.remember(former)
+    assert budget.spend("till", 105.0) == 0
+    assert budget.spend("till", 106.0) == 14
+    assert budget.spend("till", 120.0) == 0
+
+
 def test_a_slow_body() -> None:
     limits = Limits(1 << 20, 1 << 14, 1 << 13, head_timeout_s=10)
     assert not limits.body_is_slow(10.0, 0)

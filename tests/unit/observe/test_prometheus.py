@@ -29,6 +29,10 @@ SNAPSHOT = Snapshot(
     latencies={"commit": [[0, 1, 2, *[0] * 10, 1], 9.5], "sync": [[3, 1, *[0] * 12], 0.001]},
     alerts=[{"name": "process-down"}, {"name": "process-down"}],
     cache={"memory": {"hits": 5, "misses": 2}, "disk": {"hits": 1, "misses": 1}},
+    disk_free_bytes=9000,
+    wal_bytes=4096,
+    ballast_bytes=16,
+    streams=3,
 )
 
 
@@ -74,6 +78,17 @@ def test_every_figure_is_there() -> None:
     assert value("deora_alerts_raised", alert="disk-low", severity="warning") == 0
     assert value("deora_cache_hits_total", tier="memory") == 5
     assert value("deora_cache_misses_total", tier="disk") == 1
+    assert value("deora_change_streams") == 3
+    assert value("deora_disk_free_bytes") == 9000
+    assert value("deora_wal_bytes") == 4096
+    assert value("deora_ballast_bytes") == 16
+
+
+def test_what_the_store_has_not_looked_at_yet_is_left_out() -> None:
+    found = samples(replace(SNAPSHOT, wal_bytes=None, ballast_bytes=0), Metrics())
+    names = {name for name, _ in found}
+    assert "deora_wal_bytes" not in names
+    assert found["deora_ballast_bytes", frozenset()] == 0, "a ballast that was given up is a figure"
 
 
 def test_a_label_cannot_end_its_quotes() -> None:

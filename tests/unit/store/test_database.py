@@ -12,7 +12,7 @@ import pytest
 from deora.documents.writes import encode_writes
 from deora.errors import StoreError
 from deora.store import database
-from deora.store.database import migrate, migrations, open_writer, statements_of
+from deora.store.database import check_version, migrate, migrations, open_writer, statements_of
 from deora.store.reserve import CHECKPOINT_PAGES, WAL_KEPT_BYTES
 from deora.store.view import Base
 from tests.fakes.connection import FaultyConnection
@@ -108,6 +108,22 @@ def test_a_file_of_a_newer_version_is_refused_and_left_alone(tmp_path: Path) -> 
     db = sqlite3.connect(path)
     assert schema(db) == before
     db.close()
+
+
+def test_a_look_at_the_version_changes_nothing(tmp_path: Path) -> None:
+    """What `deora start --check` looks at, while another program serves the file."""
+    path = tmp_path / "store.db"
+    check_version(path)
+    assert list(tmp_path.iterdir()) == []
+    writer = open_writer(path)
+    newest = migrations()[-1][0]
+    check_version(path)
+    writer.execute(f"PRAGMA user_version = {newest + 1}")
+    with pytest.raises(StoreError, match=f"has schema {newest + 1}; this DEORA knows schemas up to {newest}"):
+        check_version(path)
+    writer.execute(f"PRAGMA user_version = {newest}")
+    check_version(path)
+    writer.close()
 
 
 def test_a_step_is_taken_once_and_keeps_the_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,7 @@ from deora.supervisor.roster import State
 from deora.supervisor.watch import Watch
 from deora.wire.answers import answer
 from deora.wire.frames import Kind, Role, unpack
-from tests.fakes.arbiter import FIGURES, Arbitrate, Bench
+from tests.fakes.arbiter import FIGURES, PATIENCE_S, Arbitrate, Bench
 from tests.fakes.star import incoming, received
 
 # -- starting
@@ -233,7 +233,7 @@ def test_a_child_that_closes_its_socket_is_killed(arbitrate: Arbitrate) -> None:
         primary = bench.last("primary")
         primary.sock.close()
         await bench.until(lambda: bench.last("primary") is not primary)
-        assert primary.process.wait(5) == -signal.SIGKILL or primary.process.returncode == 0
+        assert primary.process.wait(PATIENCE_S) == -signal.SIGKILL or primary.process.returncode == 0
         await bench.up("primary")
 
     arbitrate(talk)
@@ -470,12 +470,12 @@ def test_who_does_not_stop_is_killed(arbitrate: Arbitrate, monkeypatch: pytest.M
         await bench.all_up()
         monkeypatch.setattr(arbiter_module, "KILL_AFTER_S", 0.05)
         began_s = asyncio.get_running_loop().time()
-        stopping = asyncio.ensure_future(bench.arbiter.stop(began_s + 5))
+        stopping = asyncio.ensure_future(bench.arbiter.stop(began_s + 10 * PATIENCE_S))
         # Processes that sleep on: their sockets go with them.
         for fake in bench.fakes:
             fake.sock.close()
         await stopping
-        assert asyncio.get_running_loop().time() - began_s < 3
+        assert asyncio.get_running_loop().time() - began_s < PATIENCE_S
         assert {child.member.state for child in bench.arbiter.children.values()} == {State.STOPPED}
 
     arbitrate(talk)

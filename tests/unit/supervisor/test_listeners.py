@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from deora.errors import StartError
-from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp
+from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
 
 
 def connects(sock: socket.socket) -> bool:
@@ -63,6 +63,32 @@ def test_a_port_that_needs_a_privilege() -> None:
     with pytest.raises(StartError) as refused:
         listen_tcp("127.0.0.1", 1)
     assert "1024" in (refused.value.hint or "")
+
+
+# -- what systemd hands over
+
+
+def test_one_listener_is_taken_and_does_not_block() -> None:
+    assert listening([]) is None
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        assert sock.getblocking()
+        assert listening([sock]) is sock
+        assert not sock.getblocking()
+        assert connects(sock)
+
+
+def test_anything_else_is_refused() -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_server(("127.0.0.1", 0)) as other,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as silent,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as unix,
+    ):
+        for sockets in ([listener, other], [silent], [datagrams], [unix]):
+            with pytest.raises(StartError, match="not one listening TCP socket") as refused:
+                listening(sockets)
+            assert "ListenStream" in (refused.value.hint or "")
 
 
 # -- the control socket

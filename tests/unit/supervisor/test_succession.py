@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from typing import Any
 
 import pytest
 
@@ -11,7 +12,8 @@ from deora.supervisor import succession as succession_module
 from deora.supervisor.roster import Duty, State
 from deora.wire.answers import answer
 from deora.wire.frames import Frame, Kind
-from tests.fakes.arbiter import Arbitrate, Bench, Fake
+from deora.wire.link import Link
+from tests.fakes.arbiter import PATIENCE_S, Arbitrate, Bench, Fake
 from tests.fakes.star import incoming, received
 
 
@@ -79,7 +81,7 @@ def test_what_the_old_one_does_not_finish_in_time_goes_to_others_and_it_is_kille
         assert await replacing is None
         assert bench.dispatch.inflight("primary") + bench.dispatch.inflight("secondary") == 2
         assert len(new.heard(Kind.REQUEST)) + len(bench.last("secondary").heard(Kind.REQUEST)) == 2
-        assert old.process.wait(5) in (0, -signal.SIGKILL)  # 0: reaped by the arbiter
+        assert old.process.wait(PATIENCE_S) in (0, -signal.SIGKILL)  # 0: reaped by the arbiter
 
     monkeypatch.setattr(succession_module, "KILL_AFTER_S", 0.0)
     arbitrate(talk, {"servers": {"drain_timeout_s": 0}})
@@ -99,6 +101,29 @@ def test_one_that_cannot_start_changes_nothing(arbitrate: Arbitrate) -> None:
         assert not old.heard(Kind.STOP)
         assert bench.arbiter.everyone() == list(bench.arbiter.children.values())
         assert len([fake for fake in bench.fakes if fake.slot == "primary"]) == 2
+
+    arbitrate(talk)
+
+
+def test_one_that_dies_before_it_is_told_who_it_is_cannot_start(
+    arbitrate: Arbitrate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk(bench: Bench) -> None:
+        await bench.all_up()
+        old = bench.last("primary")
+        opens = Link.open
+
+        async def open_late(*arguments: Any) -> Link:
+            """Once the kernel has told the arbiter of the end."""
+            bench.last("primary").kill()
+            await bench.until(lambda: not bench.arbiter.succession.coming)
+            return await opens(*arguments)
+
+        monkeypatch.setattr(Link, "open", open_late)
+        reason = await bench.arbiter.succession.replace("primary")
+        assert reason == "ended before it was ready: killed by SIGKILL"
+        child = bench.arbiter.children["primary"]
+        assert (child.pid, child.member.state) == (old.process.pid, State.UP)
 
     arbitrate(talk)
 

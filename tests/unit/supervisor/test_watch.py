@@ -13,7 +13,7 @@ from deora.supervisor.children import Child
 from deora.supervisor.roster import Duty, State
 from deora.supervisor.watch import LOOK_S, OTHERS_HANG_S, REPLACE_AGAIN_S, Watch
 from deora.wire.frames import Kind
-from tests.fakes.arbiter import Arbitrate, Bench
+from tests.fakes.arbiter import PATIENCE_S, Arbitrate, Bench
 from tests.fakes.star import incoming
 
 HANG_S = 2.0
@@ -84,7 +84,7 @@ def test_who_hangs_is_taken_out_in_time(arbitrate: Arbitrate, is_busy: bool) -> 
         while child.worker is not None:
             await looks.pass_time(LOOK_S)
         assert HANG_S - LOOK_S < looks.now_s - began_s < HANG_S + 0.7
-        assert hung.process.wait(5) in (0, -signal.SIGKILL)  # 0: reaped by the arbiter
+        assert hung.process.wait(PATIENCE_S) in (0, -signal.SIGKILL)  # 0: reaped by the arbiter
         # What it held went elsewhere before it had ended.
         assert bench.dispatch.inflight("primary") == 0
         assert looks.bench.state("secondary") is State.UP
