@@ -85,8 +85,8 @@ class Snapshot:
     happened to the store's file and what to do, until it is put away. `streams`: change streams that are open.
 
     `answers` and `errors` (5xx) count since the start. `clock_offset_s`: what the wall clock adds to the time since
-    boot. `replayed`: entries that each upstream has taken, or refused, since the start. `latencies`: the store's `commit` and
-    `sync`, as `metrics.Histogram` has them. `alerts`: rows of `observe.alerts`.
+    boot. `replayed`: entries that each upstream has taken, or refused, since the start. `latencies`: the store's
+    `commit` and `sync`, as `metrics.Histogram` has them. `alerts`: rows of `observe.alerts`.
     """
 
     version: str

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -147,3 +149,12 @@ def test_promtool_finds_nothing_to_complain_of() -> None:
     metrics.answered("primary", 200, 0.002)
     found = subprocess.run(["promtool", "check", "metrics"], input=render(SNAPSHOT, metrics), capture_output=True)
     assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
+
+
+def test_each_metric_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+    metrics = Metrics()
+    metrics.answered("primary", 200, 0.002)
+    families = re.findall(r"^# TYPE (\S+)", render(SNAPSHOT, metrics).decode(), re.MULTILINE)
+    assert len(families) > 20
+    assert [name for name in families if f"`{name}`" not in page] == []
