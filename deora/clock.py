@@ -45,3 +45,8 @@ def boot_id() -> str:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:
         return os.urandom(16).hex()
+
+
+def wall_offset_s() -> float:
+    """What this box's wall clock adds to the monotonic one now: it turns the time of an event into a label."""
+    return time.time() - time.monotonic()

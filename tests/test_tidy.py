@@ -44,7 +44,7 @@ MACHINE_PATHS = re.compile(r"(?<![\w.~$}])/(?:root|home|work)/")
 WALL_CLOCK = {
     "deora/cli/queue_transfer.py": "labels an exported file",
     "deora/clock.py": "defines it",
-    "deora/observe/logs.py": "the time of a line, as the standard library stamped it",
+    "deora/observe/lines.py": "the time of a line, as the standard library stamped it",
     "deora/store/adoption.py": "labels documents; an age by it is bounded on both sides",
     "deora/store/commits.py": "labels documents and entries, and is the value of $serverTimestamp",
     "deora/store/housekeeping.py": "compares labels, once the clock has gone evenly for long enough",

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import click
 
-from deora.cli import config, lifecycle, observe, project, queue, reload, token, upstream, worker
+from deora.cli import alerts, config, lifecycle, logs, observe, project, queue, reload, token, upstream, worker
 from deora.cli.terminal import report
 from deora.errors import DeoraError, NotRunningError
 
@@ -71,6 +71,8 @@ for _command in (
     reload.upgrade,
     observe.status,
     observe.health,
+    alerts.alerts,
+    logs.logs,
     queue.queue,
     worker.failover,
     worker.recover,

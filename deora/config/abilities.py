@@ -8,4 +8,4 @@ from __future__ import annotations
 
 from typing import Final
 
-IDLE: Final = ("operations",)
+IDLE: Final = ("operations.backup",)

@@ -29,6 +29,7 @@ from deora.config.fields import (
     MIB,
     TIB,
     Spec,
+    boolean,
     choice,
     integer,
     list_of,
@@ -227,12 +228,13 @@ class Logger(Section):
         Spec("choice", choices=("console", "file", "journald")), "Where it goes.", default=("console", "file")
     )
     dir: str = text(
-        "The directory of `app.log`. Relative: under the data directory.",
+        "The directory of `app.log`, `error.log`, `audit.log` and `access.log`. Relative: under the data directory.",
         default="logs",
         rule="directory",
     )
     max_file_size: int = size("A log file is rotated at this size.", default=10 * MIB, minimum=KIB, maximum=10 * GIB)
     keep: int = integer("Rotated files that are kept of each log.", default=5, minimum=0, maximum=1000)
+    access: bool = boolean("Whether `access.log` has a line for each request.", default=False)
 
 
 @section

@@ -231,6 +231,7 @@ class Connection(asyncio.Protocol):
         if method == b"OPTIONS":
             lines += b"Allow: %b\r\n" % ALLOWED_METHODS
         client = self._server.client_of(head, self.peer)
+        address = door.client_of(head, self.peer) if head.forwarded_for else self.peer.shown
         return Incoming(
             self,
             shown,
@@ -245,6 +246,7 @@ class Connection(asyncio.Protocol):
             client,
             head.accepts_gzip,
             token_hash,
+            address,
         )
 
     def _take(self, request: Incoming) -> None:

@@ -24,6 +24,7 @@ from deora.errors import Problem
 from deora.gateway.balancer import Balancer, Server
 from deora.gateway.commits import Commits
 from deora.gateway.incoming import Incoming
+from deora.gateway.records import Records
 from deora.gateway.replies import Replies
 from deora.gateway.requests import Patience, Request, Worker, worker_lost
 from deora.gateway.runs import Runs
@@ -58,17 +59,21 @@ class Dispatch:
         local: Local,
         sticky: Sticky | None = None,
         streams: Streams | None = None,
+        records: Records | None = None,
     ) -> None:
+        self._metrics = metrics
+        self.records = records if records is not None else Records()
         self._runs = Runs(balancer, sticky)
         self._patience = patience
         self._now_s = now_s
         self._local = local
         self.streams = streams if streams is not None else Streams(0, metrics, now_s)
+        self.streams.records = self.records
         # Run and count together name a request for ever: a later supervisor must not reuse what a store remembers.
         self.run = int.from_bytes(os.urandom(4), "big") & 0x7FFF_FFFF
         self._ids = count(1)
         self._stopping = False
-        self._replies = Replies(metrics, now_s, self._runs)
+        self._replies = Replies(metrics, now_s, self._runs, self.records)
         self.commits = Commits(self._replies, now_s, self._next_ident)
         self._workers = self._runs.workers
         self._leaving: list[Worker] = []
@@ -146,6 +151,8 @@ class Dispatch:
 
     def _say(self, request: Request, said: Said) -> None:
         status, content_type, content = said
+        if status >= 500:
+            self._metrics.unwell += 1
         self._replies.reply(request, status, content, b"Cache-Control: no-store\r\n", content_type)
 
     def _refuse_for(self, request: Request, error: BaseException) -> None:

@@ -7,6 +7,8 @@ control socket owns the instance and passes.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,15 +25,22 @@ from deora.gateway.origins import Origins
 # A wrong token is tried by hand a few times, and by a machine without end.
 WRONG_TOKENS: Final = 10
 WRONG_TOKENS_WINDOW_S: Final = 60.0
+_UCRED: Final = struct.Struct("3i")  # struct ucred of SO_PEERCRED, unix(7): pid, uid, gid
 _HSTS: Final = b"Strict-Transport-Security: max-age=31536000\r\n"
 
 
 class Peer(NamedTuple):
-    """The other end of a connection. `address` is empty on a Unix socket."""
+    """The other end of a connection. `address` is empty on a Unix socket, where the kernel tells the user instead."""
 
     address: str
     is_loopback: bool
     is_tls: bool
+    uid: int | None = None
+
+    @property
+    def shown(self) -> str:
+        """Who it is, for people."""
+        return self.address if self.uid is None else f"control socket, user {self.uid}"
 
 
 CONTROL_SOCKET: Final = Peer("", is_loopback=True, is_tls=False)
@@ -41,9 +50,16 @@ def peer_of(transport: asyncio.Transport) -> Peer:
     """Who is at the other end."""
     name = transport.get_extra_info("peername")
     if not isinstance(name, tuple):
-        return CONTROL_SOCKET
+        return _operator(transport.get_extra_info("socket"))
     address = str(name[0])
     return Peer(address, is_loopback(address), transport.get_extra_info("ssl_object") is not None)
+
+
+def _operator(sock: socket.socket | None) -> Peer:
+    if sock is None:
+        return CONTROL_SOCKET
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+    return CONTROL_SOCKET._replace(uid=_UCRED.unpack(credentials)[1])
 
 
 @dataclass(slots=True)

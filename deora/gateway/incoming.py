@@ -33,7 +33,8 @@ class Incoming:
     """A whole request. `fields` holds the forwarded header fields, `scope` what its token allows.
 
     `lines` are header lines that its answer gets on its way out; `client` tells one client from another where they
-    stick to workers. `token_hash` is that of the token which it came with; empty without one.
+    stick to workers. `token_hash` is that of the token which it came with; empty without one. `address` is for people:
+    who asks, or for whom a trusted proxy does.
     """
 
     connection: Sender
@@ -49,6 +50,7 @@ class Incoming:
     client: bytes | None = None
     gzip: bool = False
     token_hash: str = ""
+    address: str = ""
 
     @property
     def flags(self) -> int:

@@ -35,7 +35,8 @@ class Worker:
 class Request:
     """A request on its way. `commit` is the body of its COMMIT once its worker has answered with one.
 
-    `is_read_through`: the store has what it needs to judge it. `deaths` and `trials`: see `gateway.suspects`.
+    `is_read_through`: the store has what it needs to judge it. `commit_no`: what the store has made of it. `deaths` and
+    `trials`: see `gateway.suspects`.
     """
 
     id: int
@@ -49,6 +50,7 @@ class Request:
     commit: bytes | None = None
     is_read_through: bool = False
     wait_s: int = 0
+    commit_no: int = 0
     deadline_s: float = 0.0
     result: list[Any] = field(default_factory=list)
 

@@ -20,6 +20,7 @@ from typing import Final
 from deora.errors import Problem
 from deora.gateway.incoming import Incoming
 from deora.gateway.outflow import HIGH_BYTES, Outflow, Part
+from deora.gateway.records import Records
 from deora.gateway.requests import Request, Worker
 from deora.observe.metrics import Metrics
 from deora.wire.answers import problem_answer, stream_head
@@ -71,6 +72,7 @@ class Streams:
     def __init__(self, most: int, metrics: Metrics, now_s: Callable[[], float]) -> None:
         self._most = most
         self._metrics = metrics
+        self.records = Records()
         self._now_s = now_s
         self._ids = count(1)
         self._all: set[Stream] = set()
@@ -97,7 +99,11 @@ class Streams:
         incoming, server, request_id = request.incoming, request.server, request.request_id
         problem = self._refusal()
         status = 200 if problem is None else problem.status
-        self._metrics.answered(request.slot, status, self._now_s() - request.started_s)
+        now_s = self._now_s()
+        self._metrics.answered(request.slot, status, now_s - request.started_s)
+        if self.records.note is not None:
+            # It is written down when it begins: it may last for days.
+            self.records.note(request, status, 0, now_s)
         if problem is not None:
             answer = problem_answer(
                 problem, server=server, request_id=request_id, close=incoming.close, head=incoming.head

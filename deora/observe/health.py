@@ -21,7 +21,8 @@ LOW_DISK_BYTES: Final = 500 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """A worker's row of status. `serves`: whether it takes requests; `stands_by`: failed over, others do."""
+    """A worker's row of status. `serves`: whether it takes requests; `stands_by`: failed over, others do; `crashes`:
+    how often it ended without having been asked to."""
 
     slot: str
     role: str
@@ -38,6 +39,7 @@ class WorkerState:
     reason: str | None = None
     serves: bool = False
     stands_by: bool = False
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,7 @@ class ProcessState:
     memory_bytes: int | None
     latency_ms: float | None = None
     reason: str | None = None
+    crashes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +82,12 @@ class UpstreamState:
 class Snapshot:
     """All that health and status are worked out from. Sizes are bytes, times seconds. `redis`: whether it answers;
     None where none is configured. `refusal`: why the store takes no new writes; None while it does. `damage`: what
-    happened to the store's file and what to do, until it is put away. `streams`: change streams that are open."""
+    happened to the store's file and what to do, until it is put away. `streams`: change streams that are open.
+
+    `answers` and `errors` (5xx) count since the start. `clock_offset_s`: what the wall clock adds to the time since
+    boot. `replayed`: entries that each upstream has taken, or refused, since the start. `latencies`: the store's
+    `commit` and `sync`, as `metrics.Histogram` has them. `alerts`: rows of `observe.alerts`.
+    """
 
     version: str
     node: str
@@ -101,6 +109,12 @@ class Snapshot:
     redis: bool | None = None
     damage: list[tuple[str, str]] = field(default_factory=list)
     streams: int = 0
+    answers: int = 0
+    errors: int = 0
+    clock_offset_s: float | None = None
+    replayed: dict[str, int] = field(default_factory=dict)
+    latencies: dict[str, Any] = field(default_factory=dict)
+    alerts: list[dict[str, Any]] = field(default_factory=list)
 
 
 def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]:
@@ -191,7 +205,7 @@ def detailed(snapshot: Snapshot) -> tuple[int, dict[str, Any]]:
         add("memory", available >= 64 * 1024 * 1024, None, f"{available} bytes available")
     for text, _ in snapshot.damage:
         add("store-file", False, None, text)
-    add("clock", _year_is_plausible(snapshot.timestamp), None, f"this box says {snapshot.timestamp}")
+    add("clock", year_is_plausible(snapshot.timestamp), None, f"this box says {snapshot.timestamp}")
     all_healthy = all(check["healthy"] for check in checks)
     status = verdict(snapshot)
     if status == HEALTHY and not all_healthy:
@@ -209,7 +223,8 @@ def _disk(snapshot: Snapshot) -> tuple[bool, None, str]:
     return free >= LOW_DISK_BYTES and snapshot.refusal is None, None, detail
 
 
-def _year_is_plausible(timestamp: str) -> bool:
+def year_is_plausible(timestamp: str) -> bool:
+    """Whether a clock that says this can be right."""
     # No release of DEORA ran before 2026; a box without a battery clock wakes in 1970 or at its image's date.
     return "2026" <= timestamp[:4] < "2038"
 
@@ -267,49 +282,8 @@ def status_document(snapshot: Snapshot) -> dict[str, Any]:
         ],
         "queue": {name: snapshot.queue[name] for name in QUEUE_MEMBERS},
         "cache": snapshot.cache,
-        "alerts": alerts(snapshot),
+        "alerts": snapshot.alerts,
     }
-
-
-def alerts(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """What an operator should know of now: `name` says what it is, `detail` what was seen, `hint` what to do."""
-    found: list[dict[str, Any]] = []
-
-    def add(name: str, detail: str, hint: str) -> None:
-        found.append({"name": name, "detail": detail, "hint": hint})
-
-    standing = ", ".join(worker.slot for worker in snapshot.workers if worker.stands_by)
-    if standing:
-        add("failed-over", f"failed over by an operator's order: {standing} gets no requests", "deora recover")
-    for name, child in children(snapshot):
-        if child.state in OUT_BY_ORDER:
-            if not (isinstance(child, WorkerState) and child.stands_by):
-                detail = f"{name} is in {child.state}, by an operator's order"
-                add("worker-out", detail, f"deora worker ready {name}")
-        elif child.state != "up":
-            reason = f": {child.reason}" if child.reason is not None else ""
-            add("process-down", f"{name} is {child.state}{reason}", "it is started again by itself; see the log")
-    for text, hint in snapshot.damage:
-        add("store-damaged", text, hint)
-    for upstream in snapshot.upstreams:
-        if upstream.state == "stopped":
-            add("upstream-stopped", f"{upstream.name}: {upstream.last_error}", "see docs/operations.md")
-        elif upstream.state == "unauthorised":
-            hint = "check its credentials and what they may write; writes wait in the queue, nothing is lost"
-            add("upstream-unauthorised", f"{upstream.name} refuses us: {upstream.last_error}", hint)
-        elif upstream.breaker != "CLOSED":
-            hint = "writes wait in the queue; it is tried again by itself"
-            add("breaker-open", f"{upstream.name} is out: {upstream.last_error}", hint)
-    dead = snapshot.queue["dead"]
-    if dead:
-        add("dead-letters", f"entries that upstream refused for good: {dead}", "deora queue ls --state dead")
-    if snapshot.refusal is not None:
-        add("writes-refused", snapshot.refusal, "make room; writes are taken again by themselves, nothing is lost")
-    if snapshot.disk_free_bytes is not None and snapshot.disk_free_bytes < LOW_DISK_BYTES:
-        add("disk-low", f"{snapshot.disk_free_bytes} bytes are free", "make room before writes are refused")
-    if not _year_is_plausible(snapshot.timestamp):
-        add("clock-wrong", f"this box says {snapshot.timestamp}", "set the clock; nothing is ordered by it")
-    return found
 
 
 # States that an operator has put a worker into.
@@ -330,7 +304,7 @@ QUEUE_MEMBERS: Final = (
 def _row(child: WorkerState | ProcessState) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for name in type(child).__dataclass_fields__:
-        if name not in ("latency_ms", "reason", "serves", "stands_by"):
+        if name not in ("latency_ms", "reason", "serves", "stands_by", "crashes"):
             row[name] = getattr(child, name)
     if child.reason is not None:
         row["reason"] = child.reason

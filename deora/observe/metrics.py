@@ -5,11 +5,30 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 # Seconds. From a cached read to a request that waited for a restart.
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+# Of the store: from a write that a disk's cache takes to one that waits for a disk that is dying.
+STORE_BUCKETS_S: Final = (0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 RECENT: Final = 1000
+
+
+class Histogram:
+    """Durations by STORE_BUCKETS_S."""
+
+    def __init__(self) -> None:
+        self._buckets = [0] * (len(STORE_BUCKETS_S) + 1)
+        self._sum_s = 0.0
+
+    def add(self, duration_s: float) -> None:
+        """Counts one."""
+        self._buckets[bisect_left(STORE_BUCKETS_S, duration_s)] += 1
+        self._sum_s += duration_s
+
+    def to_wire(self) -> list[Any]:
+        """[counts of the buckets, their sum in seconds]: `Snapshot.latencies` has it as it is."""
+        return [self._buckets, self._sum_s]
 
 
 @dataclass(slots=True)
@@ -30,6 +49,8 @@ class Metrics:
 
     def __init__(self) -> None:
         self.slots: dict[str, SlotFigures] = {}
+        self.unwell = 0
+        """Answers of 5xx with which `/health` and its like say how the instance is: no request has failed."""
 
     def answered(self, slot: str, status: int, latency_s: float) -> None:
         """Counts one answer."""
@@ -56,8 +77,16 @@ class Metrics:
         ordered = sorted(figures.recent_s)
         return round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000, 3)
 
+    def answers(self) -> int:
+        """All answers."""
+        return sum(figures.total for figures in self.slots.values())
+
     def errors(self) -> int:
         """Answers of 500 and above, of all slots."""
         return sum(
             number for figures in self.slots.values() for status, number in figures.codes.items() if status >= 500
         )
+
+    def failures(self) -> int:
+        """Requests that were answered with an error of DEORA's."""
+        return self.errors() - self.unwell

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from itertools import accumulate
 
+from deora.observe.alerts import KINDS
 from deora.observe.health import Snapshot, children, takes_writes
-from deora.observe.metrics import BUCKETS_S, Metrics
+from deora.observe.metrics import BUCKETS_S, STORE_BUCKETS_S, Metrics
 
+BREAKER_STATES = ("CLOSED", "OPEN", "HALF_OPEN")
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 
 Sample = tuple[str, dict[str, str], float | int]
@@ -15,7 +18,16 @@ Sample = tuple[str, dict[str, str], float | int]
 
 def render(snapshot: Snapshot, metrics: Metrics) -> bytes:
     """The whole page."""
-    families = [*_requests(metrics), *_processes(snapshot), *_queue(snapshot), *_cache(snapshot), *_disk(snapshot)]
+    families = [
+        *_requests(metrics),
+        *_processes(snapshot),
+        *_queue(snapshot),
+        *_store(snapshot),
+        *_upstreams(snapshot),
+        *_cache(snapshot),
+        *_disk(snapshot),
+        *_alerts(snapshot),
+    ]
     lines: list[str] = []
     for name, kind, help_text, samples in families:
         lines.append(f"# HELP {name} {help_text}")
@@ -110,6 +122,44 @@ def _queue(snapshot: Snapshot) -> Iterable[Family]:
         "Entries accepted since the store was made.",
         [("deora_queue_accepted_total", {}, queue["accepted"])],
     )
+
+
+_STORE = {
+    "commit": "From a group of writes to its answers; what arrives while one syncs waits for the next.",
+    "sync": "The COMMIT of such a group: the write-ahead log is written and synced.",
+}
+
+
+def _store(snapshot: Snapshot) -> Iterable[Family]:
+    for what, help_text in _STORE.items():
+        name = f"deora_store_{what}_duration_seconds"
+        samples: list[Sample] = []
+        if what in snapshot.latencies:
+            counts, sum_s = snapshot.latencies[what]
+            bounds = [*(str(bound) for bound in STORE_BUCKETS_S), "+Inf"]
+            for bound, number in zip(bounds, accumulate(counts), strict=True):
+                samples.append((f"{name}_bucket", {"le": bound}, number))
+            samples += [(f"{name}_sum", {}, round(sum_s, 6)), (f"{name}_count", {}, sum(counts))]
+        yield name, "histogram", help_text, samples
+
+
+def _upstreams(snapshot: Snapshot) -> Iterable[Family]:
+    yield (
+        "deora_replayed_entries_total",
+        "counter",
+        "Entries that an upstream has taken, or that were given up, since the supervisor started.",
+        [("deora_replayed_entries_total", {"upstream": name}, n) for name, n in snapshot.replayed.items()],
+    )
+    yield (
+        "deora_upstream_breaker_state",
+        "gauge",
+        "1 for the state that an upstream's breaker is in.",
+        [
+            ("deora_upstream_breaker_state", {"upstream": each.name, "state": state}, int(each.breaker == state))
+            for each in snapshot.upstreams
+            for state in BREAKER_STATES
+        ],
+    )
     yield (
         "deora_upstream_up",
         "gauge",
@@ -124,6 +174,16 @@ def _queue(snapshot: Snapshot) -> Iterable[Family]:
         "gauge",
         "Entries that an upstream still lacks.",
         [("deora_upstream_pending", {"upstream": each.name}, each.pending) for each in snapshot.upstreams],
+    )
+
+
+def _alerts(snapshot: Snapshot) -> Iterable[Family]:
+    raised = Counter(alert["name"] for alert in snapshot.alerts)
+    yield (
+        "deora_alerts_raised",
+        "gauge",
+        "Alerts that there are now, by their names.",
+        [("deora_alerts_raised", {"alert": name, "severity": KINDS[name].severity}, raised[name]) for name in KINDS],
     )
 
 

@@ -20,6 +20,7 @@ from deora.config.schema import Config, FirestoreUpstream, PostgresUpstream, Sql
 from deora.errors import ConfigError, Problem
 from deora.observe.logs import configure
 from deora.replay.adoptions import Adoptions
+from deora.replay.alerting import Alerting
 from deora.replay.breaker import Breaker
 from deora.replay.calls import Calls
 from deora.replay.lane import Lane
@@ -134,6 +135,7 @@ class Replayer:
             database.sync_interval_s,
             sleep=asyncio.sleep,
         )
+        self._alerting = Alerting(config, data)
         self._answering: set[asyncio.Task[None]] = set()
 
     async def serve(self, sock: socket.socket, generation: int) -> None:
@@ -146,6 +148,7 @@ class Replayer:
         if self._puller.collections:
             tasks.append(asyncio.create_task(self._guard("pulls", self._puller.run())))
         await self._stopping.wait()
+        self._alerting.stop()
         for task in tasks:
             task.cancel()
         await asyncio.wait(tasks, timeout=STOPPING_S)
@@ -175,6 +178,9 @@ class Replayer:
             task.add_done_callback(self._answering.discard)
         elif kind == Kind.PING:
             link.send(encode(Kind.PONG, ident, generation=generation))
+            for lane in self._lanes:
+                # Reads use the pool as well, and no lane tells of them.
+                self._report(lane.name, lane.status)
         elif kind == Kind.STOP:
             self._stopping.set()
 
@@ -194,6 +200,11 @@ class Replayer:
             link.send(encode(Kind.REPLY, ident, reply))
 
     async def _serve(self, operation: str, *parts: Any) -> Any:
+        if operation == "alerts":
+            self._alerting.take(*parts)
+            return None
+        if operation == "alertsTest":
+            return await self._alerting.test(*parts)
         if operation == "takeOver":
             return await self._takeovers.take(*parts)
         return await self._reads.serve(operation, *parts)

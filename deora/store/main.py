@@ -124,7 +124,7 @@ def _greet(link: BlockingLink, path: Path, service: GuardedService, generation: 
         "node": node,
         "epoch": epoch,
         "figures": service.figures(),
-        "disk": service.space.figures(),
+        "disk": service.space.report(),
         "damage": service.told,
     }
     link.send(encode(Kind.HELLO, 0, pack(hello), generation=generation))

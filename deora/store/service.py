@@ -138,6 +138,7 @@ class Service:
         """
         self._out = []
         self._replicated = []
+        began_s = self._clock.monotonic_s()
         self._tick()
         self.space.look()
         self._committer.refusal = self.space.refusal
@@ -154,11 +155,10 @@ class Service:
             elif kind == Kind.PING:
                 self._figures.look_again()
                 self._queue_changed = True
-                self._out.append(encode(Kind.PONG, ident, pack(self.space.figures()), generation=generation))
+                self._out.append(encode(Kind.PONG, ident, pack(self.space.report()), generation=generation))
         self._out += self._errands.step()
         self._serve_parked()
-        self._flush()
-        self._db.execute("COMMIT")
+        self._commit(began_s if commits else None)
         given_up, self._given_up = self._given_up, []
         self._out += given_up
         return self._answers()
@@ -181,7 +181,7 @@ class Service:
         self._tick()
         waiting = [ident for ident, _ in waited.values()]
         given_up, self._given_up = self._given_up, []
-        return b"".join([*refuse_group(frames, waiting, self._kept, self.space.figures()), *given_up])
+        return b"".join([*refuse_group(frames, waiting, self._kept, self.space.report()), *given_up])
 
     def housekeep(self, *, idle: bool = True) -> tuple[bytes, bool]:
         """A step of housekeeping in a transaction of its own; whether another should follow soon."""
@@ -195,8 +195,7 @@ class Service:
         self._db.execute("BEGIN IMMEDIATE")
         self._housekeeping.is_short = self.space.is_short
         more = self._housekeeping.step(idle=idle)
-        self._flush()
-        self._db.execute("COMMIT")
+        self._commit()
         return self._answers(), more
 
     def _tick(self) -> None:
@@ -204,7 +203,7 @@ class Service:
         self.progress.running_s = max(running_s, self.progress.running_s)
         self._housekeeping.watch_clock()
 
-    def _flush(self) -> None:
+    def _commit(self, began_s: float | None = None) -> None:
         self._documents.flush()
         self.outbox.flush()
         self._kept.flush()
@@ -213,6 +212,7 @@ class Service:
             " WHERE commit_no <> ?1 OR entry_id <> ?2 OR running_s < ?3 - 10",
             (self.progress.commit_no, self.progress.entry_id, self.progress.running_s),
         )
+        self.space.commit(began_s)
 
     def _answers(self) -> bytes:
         notices = {**self._committer.notices, **self._settlements.notices}

@@ -13,10 +13,11 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from deora.clock import Clock
 from deora.errors import Problem
+from deora.observe.metrics import Histogram
 from deora.store.ballast import Ballast
 from deora.store.database import BUSY_TIMEOUT_MS
 from deora.store.durability import wal_of
@@ -57,6 +58,7 @@ class Space:
         self._ballast = ballast
         self.refusal: str | None = None
         """why new writes are refused; None while they are taken"""
+        self._groups, self._syncs = Histogram(), Histogram()
         self.is_stalled = False
         """whether nothing at all may be written, since the WAL is at its limit"""
         self.is_short = False
@@ -113,6 +115,19 @@ class Space:
                 self._ballast.make(self.reserve.ballast_bytes)
         self._next_look_s = min(self._next_look_s, now_s)
         self.look()
+
+    def commit(self, began_s: float | None) -> None:
+        """Ends the transaction. `began_s`: when a group that holds writes of clients began, so that its time counts."""
+        ready_s = self._clock.monotonic_s()
+        self._db.execute("COMMIT")
+        if began_s is not None:
+            now_s = self._clock.monotonic_s()
+            self._syncs.add(now_s - ready_s)
+            self._groups.add(now_s - began_s)
+
+    def report(self) -> dict[str, Any]:
+        """The figures and the latencies, for the supervisor."""
+        return {**self.figures(), "latencies": {"commit": self._groups.to_wire(), "sync": self._syncs.to_wire()}}
 
     def figures(self) -> dict[str, int | str | None]:
         """For /health/detailed and /status; sizes in bytes."""

@@ -24,6 +24,11 @@ def check_abilities(config: Config) -> None:
             "cache.json: redis.url is set, and the package redis is not installed",
             hint="pip install 'deora[redis]', or set redis.url to null",
         )
+    if config.operations.alerts.sentry_dsn is not None and not _is_installed("sentry_sdk"):
+        raise StartError(
+            "operations.json: alerts.sentry_dsn is set, and the package sentry-sdk is not installed",
+            hint="pip install 'deora[sentry]', or set alerts.sentry_dsn to null",
+        )
 
 
 def _check_packages(name: str, extra: str, packages: tuple[str, ...]) -> None:

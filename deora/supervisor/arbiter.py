@@ -22,7 +22,7 @@ from deora.errors import Problem
 from deora.gateway.balancer import Server
 from deora.gateway.dispatch import Dispatch
 from deora.gateway.requests import Worker
-from deora.supervisor.calls import Calls
+from deora.supervisor.calls import Answer, Calls
 from deora.supervisor.children import Child, children_of
 from deora.supervisor.process import exit_reason, reap_strangers
 from deora.supervisor.pulse import Pulse
@@ -244,6 +244,10 @@ class Arbiter:
         child = self.children.get(slot)
         return child is not None and (child.is_asked or child.member.state in (State.DOWN, State.STARTING))
 
+    def ask(self, role: int, body: bytes, answer: Answer) -> None:
+        """Calls the child of a role; `answer` is told once."""
+        self._calls.ask(role, body, answer)
+
     def _read_through(self, ident: int, paths: list[str]) -> None:
         """Has the replayer fetch what the store lacks to judge the writes of a request."""
         self._calls.ask(
@@ -305,6 +309,7 @@ class Arbiter:
             return
         if was_up:
             level = logging.INFO if child.is_asked else logging.WARNING
+            member.crashes += not child.is_asked
             _log.log(level, "%s ended (%s); starting it again", member.slot, reason)
             member.reason = None
             if not self.succession.inherit(member.slot):

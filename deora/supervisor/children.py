@@ -55,7 +55,7 @@ class Child:
     def successor(self) -> Child:
         """A child for the same slot, that is to take this one's place."""
         former = self.member
-        member = Member(former.slot, former.role, generation=former.generation)
+        member = Member(former.slot, former.role, generation=former.generation, crashes=former.crashes)
         return Child(member, self.name, self.server)
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 import uvloop
 
 from deora import __version__
+from deora.clock import wall_offset_s
 from deora.errors import Problem, StartError
 from deora.gateway.balancer import MODES
 from deora.gateway.dispatch import Dispatch
@@ -24,9 +25,11 @@ from deora.gateway.outflow import SNDBUF_BYTES
 from deora.gateway.server import Server
 from deora.gateway.streams import Streams
 from deora.gateway.surplus import Entrance
-from deora.observe.logs import configure, release
+from deora.observe.access import AccessLog
+from deora.observe.logs import AUDIT, configure, release
 from deora.observe.metrics import Metrics
 from deora.supervisor.abilities import idle_settings
+from deora.supervisor.alarm import Alarm
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
 from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
@@ -35,13 +38,14 @@ from deora.supervisor.options import StartOptions
 from deora.supervisor.orders import Orders
 from deora.supervisor.process import become_subreaper, name_process
 from deora.supervisor.reload import Reload, read_settings
-from deora.supervisor.settings import Settings
+from deora.supervisor.settings import Settings, differences
 from deora.supervisor.snapshot import Gauges
 from deora.supervisor.systemd import Notifier, passed_sockets
 from deora.supervisor.upgrade import Handover, become_new, check, taken_over
 from deora.supervisor.watch import LOOK_S, Watch
 
 _log = logging.getLogger("deora.supervisor")
+_audit = logging.getLogger(AUDIT)
 
 SWEEP_INTERVAL_S: Final = 0.25
 TICK_INTERVAL_S: Final = 1.0
@@ -81,6 +85,7 @@ class Supervisor:
             Streams(config.security.limits.streams, self._metrics, time.monotonic),
         )
         self._arbiter = Arbiter(config, str(options.data.absolute()), self._dispatch)
+        self._keep_access_log()
         self._watch = Watch(config, self._arbiter)
         self._gauges = Gauges(config, self._arbiter, self._dispatch, self._metrics, time.monotonic())
         address = listener.getsockname()[0]
@@ -88,7 +93,12 @@ class Supervisor:
             config, self._arbiter, lambda: read_settings(options, address), self._take_over, self._notifier
         )
         orders = Orders(self._arbiter, self._dispatch)
-        changes = {b"/admin/reload": self._reload.run, b"/admin/upgrade": self.upgrade}
+        self._alarm = Alarm(config, self._arbiter, self._gauges, time.monotonic)
+        changes = {
+            b"/admin/reload": self._reload.run,
+            b"/admin/upgrade": self.upgrade,
+            b"/admin/alerts:test": self._alarm.test,
+        }
         self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, changes)
         self._upgrades = False
         sticky, next_id = config.loadbalancer.sticky, self._dispatch.next_request_id
@@ -154,6 +164,8 @@ class Supervisor:
             sweeping.cancel()
             watching.cancel()
             await self._arbiter.stop(deadline_s)
+            if self._dispatch.records.access is not None:
+                self._dispatch.records.access.close()
             _log.info("stopped")
         if self._failure is not None:
             raise self._failure
@@ -194,11 +206,13 @@ class Supervisor:
 
     async def _take_over(self, settings: Settings) -> None:
         """Goes on with these settings, which a reload has read."""
-        config = settings.config
-        if config.logger != self._settings.config.logger:
+        config, former = settings.config, self._settings.config
+        self._settings = settings
+        if config.logger != former.logger:
             # It waits for what the disk has not taken yet.
             await asyncio.to_thread(configure, "supervisor", config.logger, self._data)
-        self._settings = settings
+            await self._change_access_log()
+        _audit.info("the configuration was taken over", extra={"changed": differences(former, config)})
         self._clients.enter_by(settings.door)
         self._clients.sticky = config.loadbalancer.sticky
         self._clients.limits, self._operators.limits = settings.limits, settings.operator_limits
@@ -206,7 +220,19 @@ class Supervisor:
         self._dispatch.streams.configure(config.security.limits.streams)
         self._watch.configure(config)
         self._gauges.configure(config)
+        self._alarm.configure(config)
         await self._listen()
+
+    def _keep_access_log(self) -> None:
+        logger = self._settings.config.logger
+        log = AccessLog.of(logger, self._data, wall_offset_s) if logger.access else None
+        self._dispatch.records.keep(log)
+
+    async def _change_access_log(self) -> None:
+        former = self._dispatch.records.access
+        self._keep_access_log()
+        if former is not None:
+            await asyncio.to_thread(former.close)
 
     async def _start(self) -> None:
         try:
@@ -276,12 +302,15 @@ class Supervisor:
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
             self._dispatch.sweep()
+            if self._dispatch.records.access is not None:
+                self._dispatch.records.access.flush()
             now_s = self._now_s()
             if now_s - ticked_s >= TICK_INTERVAL_S:
                 self._clients.sweep()
                 self._operators.sweep()
                 self._metrics.tick(now_s - ticked_s)
                 self._gauges.tick(now_s)
+                self._alarm.tick()
                 self._notifier.status(self._gauges.line(now_s))
                 self._notifier.alive(now_s)
                 ticked_s = now_s

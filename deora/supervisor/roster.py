@@ -78,7 +78,8 @@ LONGEST_PAUSE_S: Final = 30.0
 
 @dataclass(slots=True)
 class Member:
-    """One slot of the roster. `generation` counts its starts, `failures` those in a row that never became ready.
+    """One slot of the roster. `generation` counts its starts, `failures` those in a row that never became ready,
+    `crashes` its ends that nobody asked for.
 
     `is_sound`: its heartbeat is heard. `stands_by`: others serve in its place, by an operator's wish.
     """
@@ -89,6 +90,7 @@ class Member:
     generation: int = 0
     failures: int = 0
     restarts: int = 0
+    crashes: int = 0
     reason: str | None = None
     duty: Duty = Duty.READY
     stands_by: bool = False

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from deora.config.checks import check_listen_address
 from deora.config.schema import Config
+from deora.config.sections import plain
 from deora.errors import StartError
 from deora.gateway.access import Access
 from deora.gateway.clients import Proxies
@@ -75,6 +77,21 @@ class Settings:
 def needs_restart(old: Config, new: Config) -> list[str]:
     """The settings in which the two differ and which an instance that runs cannot take over."""
     return [key for key in LISTENING if value_of(old, key) != value_of(new, key)]
+
+
+def differences(old: Config, new: Config) -> list[str]:
+    """The settings in which the two differ, by their dotted names."""
+    return list(_differing("", plain(old), plain(new)))
+
+
+def _differing(name: str, old: Any, new: Any) -> Iterator[str]:
+    if old == new:
+        return
+    if not (isinstance(old, dict) and isinstance(new, dict)):
+        yield name
+        return
+    for key in sorted({**old, **new}):
+        yield from _differing(f"{name}.{key}" if name else key, old.get(key), new.get(key))
 
 
 def _room(config: Config) -> int:

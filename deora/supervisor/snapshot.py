@@ -6,13 +6,17 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Final
 
 import psutil
 
 from deora import __version__
+from deora.clock import since_boot_s
 from deora.config.schema import Config, upstreams
 from deora.gateway.dispatch import Dispatch
+from deora.observe.alerts import Alerts
+from deora.observe.conditions import Conditions, Thresholds
 from deora.observe.health import ProcessState, Snapshot, UpstreamState, WorkerState
 from deora.observe.metrics import Metrics
 from deora.supervisor.arbiter import Arbiter
@@ -24,7 +28,8 @@ RATE_WINDOW_S: Final = 10.0
 
 
 class Gauges:
-    """Takes a `Snapshot` when asked. `tick` is called about once a second for what needs two looks."""
+    """Takes a `Snapshot` when asked. `tick` is called about once a second for what needs two looks. Each look at the
+    figures is one for the alerts, too."""
 
     def __init__(
         self, config: Config, arbiter: Arbiter, dispatch: Dispatch, metrics: Metrics, started_s: float
@@ -34,20 +39,25 @@ class Gauges:
         self._dispatch = dispatch
         self._metrics = metrics
         self._started_s = started_s
+        self._replayed: dict[str, tuple[int, int]] = {}
         self._looks: deque[tuple[float, int, int]] = deque()
         self._processes: dict[int, psutil.Process] = {}
         self._cpu: dict[int, float] = {}
         self._labels = _labels(config)
+        self._conditions = Conditions(_thresholds(config))
+        self._alerts = Alerts()
 
     def configure(self, config: Config) -> None:
         """Shows the upstreams and the cache of this configuration from now on."""
         self._config = config
         self._labels = _labels(config)
+        self._conditions.thresholds = _thresholds(config)
 
     def tick(self, now_s: float) -> None:
         """Looks at what flows through the queue, and at what the processes use."""
         accepted, settled = self._flow()
         self._looks.append((now_s, accepted, settled))
+        self._count_replayed()
         while len(self._looks) > 2 and now_s - self._looks[0][0] > RATE_WINDOW_S:
             self._looks.popleft()
         pids = {child.pid for child in self._arbiter.children.values() if child.pid is not None}
@@ -63,6 +73,21 @@ class Gauges:
 
     def snapshot(self, now_s: float) -> Snapshot:
         """All figures, now."""
+        found = self._figures_of_now(now_s)
+        self._alerts.step(self._conditions.look(found, self._alerts.raised), found.uptime_s)
+        return replace(found, alerts=[alert.row(found.uptime_s) for alert in self._alerts.raised.values()])
+
+    @property
+    def server_id(self) -> str:
+        """The name of this instance."""
+        return self._config.servers.id or str(self._arbiter.queue.get("node", ""))
+
+    def alerts(self, now_s: float) -> list[list[Any]]:
+        """The alerts of now, as those are told of them who send them to people (`Alert.told`)."""
+        self.snapshot(now_s)
+        return [alert.told() for alert in self._alerts.raised.values()]
+
+    def _figures_of_now(self, now_s: float) -> Snapshot:
         children = self._arbiter.children.values()
         queue = self._queue(now_s)
         store = self._arbiter.queue
@@ -75,7 +100,7 @@ class Gauges:
         return Snapshot(
             version=__version__,
             node=node,
-            server_id=self._config.servers.id or node,
+            server_id=self.server_id,
             pid=os.getpid(),
             timestamp=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             uptime_s=now_s - self._started_s,
@@ -93,6 +118,11 @@ class Gauges:
             redis=self._redis(),
             damage=[(text, hint) for text, hint in self._arbiter.damage],
             streams=len(self._dispatch.streams),
+            replayed={name: total for name, (_, total) in self._replayed.items()},
+            latencies=disk.get("latencies", {}),
+            answers=self._metrics.answers(),
+            errors=self._metrics.failures(),
+            clock_offset_s=time.time() - since_boot_s(),
         )
 
     def _worker(self, child: Child, now_s: float, *, serves: bool) -> WorkerState:
@@ -113,6 +143,7 @@ class Gauges:
             reason=child.member.reason,
             serves=serves,
             stands_by=child.member.stands_by,
+            crashes=child.member.crashes,
         )
 
     def _process(self, child: Child, now_s: float) -> ProcessState:
@@ -125,6 +156,7 @@ class Gauges:
             memory_bytes=self._memory(child.pid),
             latency_ms=child.latency_ms,
             reason=child.member.reason,
+            crashes=child.member.crashes,
         )
 
     def _zygote(self, now_s: float) -> ProcessState:
@@ -213,6 +245,13 @@ class Gauges:
         since_s = figures["oldest_since_s"]
         return max(0, self._arbiter.queue["running_s"] - since_s) if since_s is not None else None
 
+    def _count_replayed(self) -> None:
+        """Counts what upstreams have taken. Entries that are queued again, after a restore of upstream, count again."""
+        for name, figures in self._arbiter.queue.get("upstreams", {}).items():
+            settled = figures["accepted"] - figures["pending"] - figures["inflight"] - figures["dead"]
+            before, total = self._replayed.get(name, (settled, 0))
+            self._replayed[name] = settled, total + max(0, settled - before)
+
     def _rates(self, now_s: float) -> tuple[float, float]:
         if not self._looks:
             return 0.0, 0.0
@@ -265,6 +304,11 @@ class Gauges:
         if self._config.cache.redis.url is None:
             return None
         return all(child.figures.get("redis", True) for child in self._arbiter.children.values())
+
+
+def _thresholds(config: Config) -> Thresholds:
+    limits = config.operations.alerts
+    return Thresholds(limits.queue_entries, limits.queue_oldest_s, limits.disk_free, limits.error_rate)
 
 
 def _labels(config: Config) -> dict[str, str]:

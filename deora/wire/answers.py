@@ -82,7 +82,7 @@ def stream_head(*, server: bytes, request_id: bytes) -> bytes:
 def problem_answer(
     problem: Problem, *, server: bytes, request_id: bytes, headers: bytes = b"", close: bool = False, head: bool = False
 ) -> bytes:
-    """A refusal as application/problem+json (RFC 9457)."""
+    """A refusal as application/problem+json (RFC 9457); it names its request, as access log and log lines do."""
     if problem.retry_after_s is not None:
         headers += b"Retry-After: %d\r\n" % problem.retry_after_s
     if problem.status == 401:
@@ -91,7 +91,7 @@ def problem_answer(
         headers += b"Allow: %b\r\n" % problem.fields["allow"].encode()
     return answer(
         problem.status,
-        orjson.dumps(problem.document()),
+        orjson.dumps({**problem.document(), "requestId": request_id.decode("latin-1")}),
         server=server,
         request_id=request_id,
         content_type=PROBLEM_JSON,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deora.clock import Clock, SystemClock, boot_id, since_boot_s
+from deora.clock import Clock, SystemClock, boot_id, since_boot_s, wall_offset_s
 from tests.fakes.clock import NOON_US, ManualClock
 
 
@@ -42,3 +42,7 @@ def test_a_manual_clock_moves_only_when_it_is_told_to() -> None:
     assert (clock.monotonic_s(), clock.wall_us()) == (1001.5, NOON_US + 1_500_000)
     manual.wall_now_us = 0
     assert (clock.monotonic_s(), clock.wall_us()) == (1001.5, 0)
+
+
+def test_the_offset_makes_a_label_of_an_event() -> None:
+    assert time.monotonic() + wall_offset_s() == pytest.approx(time.time(), abs=1.0)

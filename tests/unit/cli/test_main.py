@@ -84,7 +84,9 @@ def test_the_list_of_commands_is_not_cut(deora: Deora) -> None:
     output = deora("--help").stdout
     listed = output[output.index("Commands:") :]
     assert "..." not in listed
-    expected = "init start stop restart reload upgrade status health queue failover recover worker upstream token"
+    expected = (
+        "init start stop restart reload upgrade status health alerts logs queue failover recover worker upstream token"
+    )
     assert [line.split()[0] for line in listed.splitlines()[1:]] == [*expected.split(), "config", "version"]
 
 

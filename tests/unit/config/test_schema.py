@@ -67,6 +67,7 @@ DEFAULTS: dict[str, Any] = {
         "dir": "logs",
         "max_file_size": 10 * MIB,
         "keep": 5,
+        "access": False,
     },
     "security": {
         "tokens": [],

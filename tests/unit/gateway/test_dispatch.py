@@ -682,3 +682,13 @@ def test_an_order_is_answered_once_it_is_in_force(bench: Bench) -> None:
         assert bench.dispatch.open_requests() == 0
 
     asyncio.run(main())
+
+
+def test_what_health_says_of_the_instance_is_no_failed_request() -> None:
+    bench = Bench()
+    bench.local = lambda _: (503, b"application/json", b"{}")
+    bench.accept("GET", "/health")
+    bench.local = None
+    bench.accept("GET")
+    bench.pass_time(TIMEOUT_S + 1)
+    assert (bench.metrics.errors(), bench.metrics.failures()) == (2, 1)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import os
+import socket
 from dataclasses import dataclass
 
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from deora.errors import Problem
 from deora.gateway.access import Access, Scope
 from deora.gateway.clients import Proxies
-from deora.gateway.door import CONTROL_SOCKET, WRONG_TOKENS, Door, Peer
+from deora.gateway.door import CONTROL_SOCKET, WRONG_TOKENS, Door, Peer, peer_of
 from deora.gateway.hosts import Names
 from deora.gateway.http import Head
 from deora.gateway.limits import Budget
@@ -150,3 +153,31 @@ def test_what_the_answer_says_of_where_it_goes() -> None:
     assert b"Allow-Methods" in door.lines(head(origin=b"https://venue.example", requested_method=b"PUT"), LAN)
     assert b"Strict-Transport-Security" in door.lines(head(), LAN._replace(is_tls=True))
     assert Door().lines(head(), LAN) == b""
+
+
+def test_on_a_unix_socket_the_kernel_tells_who_it_is() -> None:
+    async def talk() -> tuple[Peer, Peer]:
+        loop = asyncio.get_running_loop()
+        ours, theirs = socket.socketpair()
+        transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, theirs)
+        found = peer_of(transport)
+        transport.close()
+        ours.close()
+        await asyncio.sleep(0)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            client = socket.create_connection(listener.getsockname())
+            accepted, _ = listener.accept()
+            transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, accepted)
+            by_tcp = peer_of(transport)
+            transport.close()
+            client.close()
+            await asyncio.sleep(0)
+        return found, by_tcp
+
+    by_socket, by_tcp = asyncio.run(talk())
+    assert (by_socket.address, by_socket.uid, by_socket.shown) == (
+        "",
+        os.getuid(),
+        f"control socket, user {os.getuid()}",
+    )
+    assert (by_tcp.uid, by_tcp.shown) == (None, "127.0.0.1")

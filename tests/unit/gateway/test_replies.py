@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from deora.errors import Problem
 from deora.gateway.balancer import RoundRobin, Server
+from deora.gateway.records import Records
 from deora.gateway.replies import Replies
 from deora.gateway.requests import Request, Worker
 from deora.gateway.runs import Runs
@@ -20,7 +21,8 @@ class Bench:
         runs = Runs(RoundRobin(), ByCookie())
         runs.workers["primary"] = Worker("primary", b"primary", 1, KeptLink())
         runs.update([Server("primary", 1, 1)])
-        self.replies = Replies(self.metrics, self.clock.monotonic_s, runs)
+        self.records = Records()
+        self.replies = Replies(self.metrics, self.clock.monotonic_s, runs, self.records)
 
     def request(self, method: str = "PUT", target: str = "/v1/documents/a/b", **more: object) -> Request:
         made = incoming(method, target, **more)  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from deora.observe.health import (
     Snapshot,
     UpstreamState,
     WorkerState,
-    alerts,
     api_health,
     detailed,
     health,
@@ -124,7 +123,6 @@ def test_a_store_that_refuses_writes_is_degraded_and_says_why() -> None:
     [check] = [check for check in members["checks"] if check["name"] == "disk"]
     assert (status, check["healthy"]) == (503, False)
     assert "log 5 bytes, ballast 7 bytes; new writes are refused: there is no room" in check["detail"]
-    assert [alert["name"] for alert in alerts(full)] == ["writes-refused"]
     assert "refused" not in str(detailed(replace(WELL, wal_bytes=5, ballast_bytes=7)))
 
 
@@ -133,18 +131,6 @@ def test_a_low_disk_and_a_wrong_clock_are_unhealthy_in_detail() -> None:
     code, members = detailed(poor)
     assert (code, members["status"]) == (503, "degraded")
     assert [check["name"] for check in members["checks"] if not check["healthy"]] == ["disk", "clock"]
-    assert {alert["name"] for alert in alerts(poor)} == {"disk-low", "clock-wrong"}
-
-
-def test_alerts() -> None:
-    assert alerts(WELL) == []
-    assert [alert["name"] for alert in alerts(ONE_WORKER_OUT)] == ["process-down"]
-    assert "no disk" in alerts(ONE_WORKER_OUT)[0]["detail"]
-    assert [alert["name"] for alert in alerts(BREAKER_OPEN)] == ["breaker-open"]
-    assert [alert["name"] for alert in alerts(STOPPED)] == ["upstream-stopped"]
-    [refused] = alerts(UNAUTHORISED)
-    assert (refused["name"], "the token has expired" in refused["detail"]) == ("upstream-unauthorised", True)
-    assert [alert["name"] for alert in alerts(replace(WELL, queue={**QUEUE, "dead": 2}))] == ["dead-letters"]
 
 
 def test_the_members_of_status() -> None:
@@ -253,5 +239,4 @@ def test_a_damaged_file_degrades_until_it_is_put_away() -> None:
     assert verdict(told) == "degraded"
     status, members = health(told)
     assert (status, members["reasons"]["damage"]) == (200, "a page is wrong; lost: 3 rows")
-    assert {"name": "store-damaged", "detail": told.damage[0][0], "hint": told.damage[0][1]} in alerts(told)
     assert detailed(told)[0] == 503

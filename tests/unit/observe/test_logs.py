@@ -1,4 +1,4 @@
-"""Logs: one JSON object a line, whatever a value holds; rotation loses no line."""
+"""Logs: what goes where; a full disk or a slow one ends no logging."""
 
 from __future__ import annotations
 
@@ -7,65 +7,22 @@ import io
 import json
 import logging
 import os
-import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from deora.observe.logs import MAX_FIELD_CHARACTERS, AppendFile, ConsoleLines, JsonLines, configure
-
-FORGED = 'x"}\n{"level": "error", "message": "forged"}\r\n\x1b[31m'
+from deora.observe.lines import JsonLines
+from deora.observe.logs import AUDIT, AppendFile, InBackground, configure, release
 
 
 def record(message: str, **extra: object) -> logging.LogRecord:
     made = logging.LogRecord("deora.test", logging.INFO, __file__, 1, message, None, None)
     vars(made).update(extra)
     return made
-
-
-def test_no_value_can_forge_a_line() -> None:
-    line = JsonLines("store").format(record(FORGED, path=FORGED))
-    assert "\n" not in line
-    assert "\r" not in line
-    members = json.loads(line)
-    assert (members["message"], members["path"], members["level"]) == (FORGED, FORGED, "info")
-    shown = ConsoleLines("store").format(record(FORGED))
-    assert "\x1b" not in shown
-    assert "\r" not in shown
-
-
-def test_a_field_is_cut() -> None:
-    members = json.loads(JsonLines("store").format(record("m" * 9999, path="p" * 9999)))
-    assert len(members["message"]) == len(members["path"]) == MAX_FIELD_CHARACTERS
-
-
-def test_rotation_by_two_writers_loses_no_line(tmp_path: Path) -> None:
-    path = tmp_path / "app.log"
-    handlers = [AppendFile(path, 300, 100) for _ in range(2)]
-    for handler in handlers:
-        handler.setFormatter(logging.Formatter("%(message)s"))
-
-    def write(number: int) -> None:
-        for line in range(300):
-            handlers[number].handle(record(f"{number}-{line}"))
-
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    files = [path, *tmp_path.glob("app.log.*")]
-    assert len(files) > 2
-    lines = sorted(line for file in files for line in file.read_text().splitlines())
-    assert lines == sorted(f"{number}-{line}" for number in range(2) for line in range(300))
-    for handler in handlers:
-        handler.close()
 
 
 def test_only_so_many_files_are_kept(tmp_path: Path) -> None:
@@ -87,43 +44,6 @@ class Settings:
     keep: int = 2
 
 
-def test_the_console_is_json_where_nobody_watches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    before = logging.getLogger().handlers[:], logging.getLogger().level
-    output = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", output)
-    try:
-        configure("store", Settings(), tmp_path)
-        logging.getLogger("deora.x").info("hello", extra={"n": 1})
-        logging.getLogger("deora.x").debug("not this")
-    finally:
-        logging.getLogger().handlers[:], level = before
-        logging.getLogger().setLevel(level)
-    [line] = output.getvalue().splitlines()
-    members = json.loads(line)
-    assert (members["process"], members["message"], members["n"]) == ("store", "hello", 1)
-
-
-# -- what a value may hold
-
-LINE_ENDS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-COMMANDS = "\x00\x07\x08\x1b\x7f\x9b\u202e"
-
-
-@given(st.text(), st.text(), st.one_of(st.none(), st.integers(), st.lists(st.text(), max_size=3)))
-def test_whatever_the_values_a_line_is_one_line_and_reads_back(message: str, path: str, found: object) -> None:
-    line = JsonLines("store").format(record(message.replace("%", "%%"), path=path, found=found))
-    assert len(line.splitlines()) == 1
-    members = json.loads(line)
-    assert (members["message"], members["path"], members["found"]) == (message.replace("%", "%%"), path, found)
-
-
-def test_no_reader_sees_a_line_end_or_a_command_in_a_value() -> None:
-    line = JsonLines("store").format(record(LINE_ENDS + COMMANDS))
-    assert len(line.splitlines()) == 1
-    assert not set(line) & (set(LINE_ENDS + COMMANDS) - {"\u202e"})
-    assert json.loads(line)["message"] == LINE_ENDS + COMMANDS
-
-
 def test_a_lone_surrogate_reaches_the_file(tmp_path: Path) -> None:
     """Python reads undecodable bytes, a file's name for example, as such."""
     handler = AppendFile(tmp_path / "app.log", 1000, 1)
@@ -131,57 +51,6 @@ def test_a_lone_surrogate_reaches_the_file(tmp_path: Path) -> None:
     handler.handle(record("caf\udce9"))
     handler.close()
     assert json.loads((tmp_path / "app.log").read_bytes())["message"] == "caf\udce9"
-
-
-def test_every_kind_of_value_is_cut() -> None:
-    long = "x" * 9999
-    line = JsonLines("store").format(record("m", text=long, several=[long, long], keyed={"k": long}, path=Path(long)))
-    members = json.loads(line)
-    assert {name: len(members[name]) for name in ("text", "several", "keyed", "path")} == dict.fromkeys(
-        ("text", "several", "keyed", "path"), MAX_FIELD_CHARACTERS
-    )
-    short = json.loads(
-        JsonLines("store").format(record("m", several=["a", 1], n=1, yes=True, none=None, path=Path("p")))
-    )
-    assert (short["several"], short["n"], short["yes"], short["none"], short["path"]) == (["a", 1], 1, True, None, "p")
-
-
-def test_an_exception_is_cut_from_its_beginning() -> None:
-    """What was raised stands at its end."""
-    made = record("m")
-    try:
-        raise ValueError("y" * 9999 + " the end")
-    except ValueError:
-        made.exc_info = sys.exc_info()
-    text = json.loads(JsonLines("store").format(made))["exception"]
-    assert len(text) == MAX_FIELD_CHARACTERS
-    assert text.endswith(" the end")
-
-
-def test_a_line_tells_when_where_and_who() -> None:
-    made = record("hello", upstream="primary")
-    made.created = 1_769_860_800.9876
-    members = json.loads(JsonLines("replayer").format(made))
-    assert members == {
-        "time": "2026-01-31T12:00:00.987Z",
-        "level": "info",
-        "process": "replayer",
-        "pid": made.process,
-        "logger": "deora.test",
-        "message": "hello",
-        "upstream": "primary",
-    }
-
-
-def test_the_console_shows_letters_and_escapes_the_rest() -> None:
-    made = record("Café\r\x1b[31m\n12:00:00.000 error   store     forged", table="Tisch\u202eä")
-    made.created = 1_769_860_800.5
-    first, second = ConsoleLines("store").format(made).split("\n")
-    assert first == "12:00:00.500 info    store     Café\\r\\x1b[31m"
-    assert second == "    12:00:00.000 error   store     forged  table=Tisch\\u202eä"
-
-
-# -- the file
 
 
 def text_handler(path: Path, max_bytes: int = 10**6, keep: int = 3) -> AppendFile:
@@ -227,7 +96,7 @@ def test_what_a_full_disk_did_not_take_is_written_once_there_is_room(
     monkeypatch.setattr(os, "write", little)
     for text in ("first", "second", "third"):
         handler.handle(record(text))
-    assert (tmp_path / "app.log").read_text() == "first\nsec"
+    assert (tmp_path / "app.log").read_text() == "first\n", "a torn line"
     room[0] = 1000
     handler.handle(record("fourth"))
     monkeypatch.undo()
@@ -246,7 +115,7 @@ def test_a_log_that_cannot_be_made_anew_goes_on_in_the_old_file(
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as full:
-        full.setattr(handler, "_open", fail)
+        full.setattr(handler.file, "open", fail)
         handler.handle(record("waits"))
     assert "No space left on device" in capsys.readouterr().err
     handler.handle(record("behind"))
@@ -254,14 +123,14 @@ def test_a_log_that_cannot_be_made_anew_goes_on_in_the_old_file(
     assert (tmp_path / "app.log").read_text() == "waits\nbehind\n"
 
 
-def test_a_log_that_is_moved_away_is_followed_by_a_new_one_once_it_is_full(tmp_path: Path) -> None:
-    handler = text_handler(tmp_path / "app.log", max_bytes=30)
+def test_a_log_that_is_moved_away_is_followed_by_a_new_one_at_once(tmp_path: Path) -> None:
+    """As logrotate does it: nobody need be told."""
+    handler = text_handler(tmp_path / "app.log")
     handler.handle(record("one"))
     (tmp_path / "app.log").rename(tmp_path / "taken.log")
-    for number in range(20):
-        handler.handle(record(f"line {number}"))
+    handler.handle(record("two"))
     handler.close()
-    assert (tmp_path / "app.log").exists()
+    assert ((tmp_path / "taken.log").read_text(), (tmp_path / "app.log").read_text()) == ("one\n", "two\n")
 
 
 def test_a_log_that_is_deleted_is_made_again(tmp_path: Path) -> None:
@@ -285,79 +154,153 @@ def test_as_few_files_as_wanted_are_kept(tmp_path: Path, keep: int) -> None:
     assert (tmp_path / "app.log").stat().st_size < 60
 
 
-WRITER = """
-import logging, sys
-from pathlib import Path
-from deora.observe.logs import AppendFile, JsonLines
-handler = AppendFile(Path(sys.argv[1]), 2000, 1000)
-handler.setFormatter(JsonLines(sys.argv[2]))
-sys.stdin.readline()
-for number in range(400):
-    handler.handle(logging.LogRecord("x", logging.INFO, "", 1, "%d", (number,), None))
-"""
-
-
-def test_rotation_by_processes_loses_and_mixes_no_line(tmp_path: Path) -> None:
-    path = tmp_path / "app.log"
-    root = Path(__file__).resolve().parents[3]
-    writers = [
-        subprocess.Popen([sys.executable, "-c", WRITER, str(path), name], stdin=subprocess.PIPE, cwd=root, text=True)
-        for name in ("store", "replayer")
-    ]
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.write("go\n")
-        writer.stdin.flush()
-    for writer in writers:
-        writer.communicate(timeout=30)
-        assert writer.returncode == 0
-    files = [path, *tmp_path.glob("app.log.*")]
-    assert len(files) > 10
-    assert all(file.stat().st_size >= 2000 for file in files[1:]), "a file was put away before it was full"
-    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
-    assert len(lines) == 800
-    for name in ("store", "replayer"):
-        assert sorted(int(line["message"]) for line in lines if line["process"] == name) == list(range(400))
-
-
-# -- setting up
-
-
 @pytest.fixture
-def root_logger() -> Iterator[logging.Logger]:
-    """The root logger, put back as it was."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield root
-    for handler in root.handlers:
-        listener = getattr(handler, "listener", None)
-        if listener is not None:
-            listener.stop()
-    root.handlers[:] = handlers
-    root.setLevel(level)
+def loggers() -> Iterator[logging.Logger]:
+    """The root logger; it and that of audits are put back as they were."""
+    kept = [(each, each.handlers[:], each.level) for each in (logging.getLogger(), logging.getLogger(AUDIT))]
+    yield kept[0][0]
+    release()
+    for each, handlers, level in kept:
+        each.handlers[:] = handlers
+        each.setLevel(level)
+    logging.getLogger(AUDIT).propagate = True
 
 
-def test_the_file_lies_under_the_data_directory(
-    root_logger: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def members(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.usefixtures("loggers")
+def test_the_console_is_json_where_nobody_watches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", output)
+    configure("store", Settings(), tmp_path)
+    logging.getLogger("deora.x").info("hello", extra={"n": 1})
+    logging.getLogger("deora.x").debug("not this")
+    release()
+    [line] = output.getvalue().splitlines()
+    found = json.loads(line)
+    assert (found["process"], found["message"], found["n"]) == ("store", "hello", 1)
+
+
+def test_files_lie_under_the_data_directory_and_errors_stand_apart_as_well(
+    loggers: logging.Logger, tmp_path: Path
 ) -> None:
-    stops: list[Callable[[], None]] = []
-    monkeypatch.setattr("deora.observe.logs.atexit.register", stops.append)
     configure("store", Settings(outputs=("file",), dir="notes", max_file_size=10**6), tmp_path)
-    root_logger.info("hello", extra={"n": 1})
-    [stop] = stops
-    stop()
-    [line] = (tmp_path / "notes" / "app.log").read_text().splitlines()
-    assert (json.loads(line)["message"], json.loads(line)["n"]) == ("hello", 1)
+    loggers.info("hello", extra={"n": 1})
+    loggers.error("a fault")
+    release()
+    assert [(each["message"], each.get("n")) for each in members(tmp_path / "notes" / "app.log")] == [
+        ("hello", 1),
+        ("a fault", None),
+    ]
+    assert [each["message"] for each in members(tmp_path / "notes" / "error.log")] == ["a fault"]
+    assert not (tmp_path / "notes" / "audit.log").exists()
+
+
+def test_audits_have_a_file_of_their_own_at_any_level(loggers: logging.Logger, tmp_path: Path) -> None:
+    configure("supervisor", Settings(level="error", outputs=("file",), max_file_size=10**6), tmp_path)
+    logging.getLogger(AUDIT).info("a worker was drained")
+    loggers.info("not this")
+    release()
+    assert [each["message"] for each in members(tmp_path / "logs" / "audit.log")] == ["a worker was drained"]
+    assert (tmp_path / "logs" / "app.log").read_text() == ""
+
+
+@pytest.mark.usefixtures("loggers")
+def test_without_files_audits_go_where_all_goes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", output)
+    configure("supervisor", Settings(level="error"), tmp_path)
+    logging.getLogger(AUDIT).info("a worker was drained")
+    release()
+    assert "a worker was drained" in output.getvalue()
+
+
+def test_a_console_that_leads_to_the_journal_is_the_journal(
+    loggers: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[str] = []
+
+    class Journal(logging.Handler):
+        def __init__(self, process: str) -> None:
+            super().__init__()
+            assert process == "store"
+
+        def emit(self, made: logging.LogRecord) -> None:
+            kept.append(made.getMessage())
+
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", output)
+    monkeypatch.setattr("deora.observe.logs.JournalHandler", Journal)
+    monkeypatch.setattr("deora.observe.logs.leads_to_journal", lambda _: True)
+    configure("store", Settings(outputs=("console", "journald")), tmp_path)
+    loggers.info("hello")
+    release()
+    assert (kept, output.getvalue()) == (["hello"], "")
 
 
 def test_a_folder_that_cannot_be_made_costs_the_file_and_nothing_else(
-    root_logger: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    loggers: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output = io.StringIO()
     monkeypatch.setattr(sys, "stderr", output)
     (tmp_path / "logs").write_text("in the way")
     configure("store", Settings(outputs=("console", "file")), tmp_path)
-    root_logger.info("hello")
+    loggers.info("hello")
+    release()
     messages = [json.loads(line)["message"] for line in output.getvalue().splitlines()]
     assert messages[0].startswith("no log file can be written")
     assert messages[1] == "hello"
+
+
+def test_without_a_journal_that_is_said(
+    loggers: logging.Logger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", output)
+    monkeypatch.setattr("deora.observe.logs.JournalHandler", lambda _: (tmp_path / "none").read_text())
+    configure("store", Settings(outputs=("console", "journald")), tmp_path)
+    loggers.info("hello")
+    release()
+    messages = [json.loads(line)["message"] for line in output.getvalue().splitlines()]
+    assert messages[0].startswith("there is no journal to log to")
+    assert messages[1] == "hello"
+
+
+class Held(logging.Handler):
+    """A handler whose disk hangs until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = threading.Event()
+        self.written: list[str] = []
+
+    def emit(self, made: logging.LogRecord) -> None:
+        self.let_go.wait(30)
+        self.written.append(made.getMessage())
+
+
+def test_a_disk_that_hangs_stops_nobody_and_what_it_costs_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deora.observe.logs.WAITING_LINES", 10)
+    held = Held()
+    background = InBackground([held])
+    for number in range(100):
+        background.handle(record(f"line {number}"))
+    held.let_go.set()
+    background.close()
+    [told] = [text for text in held.written if "dropped" in text]
+    kept = [text for text in held.written if text != told]
+    assert kept == [f"line {number}" for number in range(len(kept))]
+    assert 10 <= len(kept) <= 11
+    assert told == f"{100 - len(kept)} lines were dropped: the logs were written too slowly"
+
+
+def test_the_end_of_a_process_does_not_wait_for_a_disk_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deora.observe.logs.CLOSING_S", 0.01)
+    held = Held()
+    background = InBackground([held])
+    background.handle(record("line"))
+    background.close()
+    assert held.written == []
+    held.let_go.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from deora.observe.metrics import BUCKETS_S, RECENT, Metrics
+from deora.observe.metrics import BUCKETS_S, RECENT, Histogram, Metrics
 
 
 def test_answers_are_counted_by_slot_code_and_latency() -> None:
@@ -38,3 +38,20 @@ def test_rates_are_over_the_time_since_the_last_look() -> None:
     metrics.tick(2.0)
     assert metrics.slots["primary"].per_second == 0.0
     metrics.tick(0.0)
+
+
+def test_a_probe_that_is_told_of_trouble_is_no_failed_request() -> None:
+    metrics = Metrics()
+    for _ in range(3):
+        metrics.answered("supervisor", 503, 0.001)
+    metrics.unwell = 2
+    assert (metrics.answers(), metrics.errors(), metrics.failures()) == (3, 3, 1)
+
+
+def test_a_histogram_counts_up_to_its_bounds() -> None:
+    histogram = Histogram()
+    for duration_s in (0.0, 0.00025, 0.0003, 99.0):
+        histogram.add(duration_s)
+    buckets, sum_s = histogram.to_wire()
+    assert (buckets[:3], buckets[-1], sum(buckets)) == ([2, 1, 0], 1, 4)
+    assert sum_s == pytest.approx(99.00055)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -23,6 +27,9 @@ SNAPSHOT = Snapshot(
     processes=[],
     upstreams=[UpstreamState("primary", "sqlite", "sqlite", "down", "OPEN", 5, 5, None, 4, None, None)],
     queue=QUEUE,
+    replayed={"primary": 40},
+    latencies={"commit": [[0, 1, 2, *[0] * 10, 1], 9.5], "sync": [[3, 1, *[0] * 12], 0.001]},
+    alerts=[{"name": "process-down"}, {"name": "process-down"}],
     cache={"memory": {"hits": 5, "misses": 2}, "disk": {"hits": 1, "misses": 1}},
     disk_free_bytes=9000,
     wal_bytes=4096,
@@ -61,6 +68,16 @@ def test_every_figure_is_there() -> None:
     assert value("deora_queue_oldest_seconds") == 0
     assert value("deora_upstream_up", upstream="primary", type="sqlite") == 0
     assert value("deora_upstream_pending", upstream="primary") == 4
+    assert value("deora_store_commit_duration_seconds_bucket", le="0.0005") == 1
+    assert value("deora_store_commit_duration_seconds_bucket", le="2.5") == 3
+    assert value("deora_store_commit_duration_seconds_bucket", le="+Inf") == 4
+    assert value("deora_store_commit_duration_seconds_sum") == 9.5
+    assert value("deora_store_sync_duration_seconds_count") == 4
+    assert value("deora_replayed_entries_total", upstream="primary") == 40
+    assert value("deora_upstream_breaker_state", upstream="primary", state="OPEN") == 1
+    assert value("deora_upstream_breaker_state", upstream="primary", state="CLOSED") == 0
+    assert value("deora_alerts_raised", alert="process-down", severity="critical") == 2
+    assert value("deora_alerts_raised", alert="disk-low", severity="warning") == 0
     assert value("deora_cache_hits_total", tier="memory") == 5
     assert value("deora_cache_misses_total", tier="disk") == 1
     assert value("deora_change_streams") == 3
@@ -119,3 +136,25 @@ def test_each_family_has_its_kind_and_help() -> None:
     for family in families:
         assert family.type in ("counter", "gauge", "histogram")
         assert family.documentation
+
+
+def test_without_a_store_there_are_no_latencies_of_its() -> None:
+    found = samples(replace(SNAPSHOT, latencies={}), Metrics())
+    assert not [name for name, _ in found if name.startswith("deora_store_")]
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is missing (Debian package: prometheus)")
+def test_promtool_finds_nothing_to_complain_of() -> None:
+    metrics = Metrics()
+    metrics.answered("primary", 200, 0.002)
+    found = subprocess.run(["promtool", "check", "metrics"], input=render(SNAPSHOT, metrics), capture_output=True)
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"", b"")
+
+
+def test_each_metric_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "api.md").read_text(encoding="utf-8")
+    metrics = Metrics()
+    metrics.answered("primary", 200, 0.002)
+    families = re.findall(r"^# TYPE (\S+)", render(SNAPSHOT, metrics).decode(), re.MULTILINE)
+    assert len(families) > 20
+    assert [name for name in families if f"`{name}`" not in page] == []

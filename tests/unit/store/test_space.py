@@ -193,3 +193,14 @@ def test_a_disk_that_does_not_say_is_believed_to_have_room(box: Box, monkeypatch
     box.clock.advance(TEND_INTERVAL_S)
     box.space.tend()
     assert box.space.refusal is None
+
+
+def test_a_group_with_writes_of_clients_is_timed_and_another_is_not(box: Box) -> None:
+    box.clock.advance(0.3)
+    for began_s in (box.clock.monotonic_s() - 0.3, None):
+        box.db.execute("BEGIN IMMEDIATE")
+        box.space.commit(began_s)
+        assert not box.db.in_transaction
+    latencies = box.space.report()["latencies"]
+    assert [sum(latencies[what][0]) for what in ("commit", "sync")] == [1, 1]
+    assert [round(latencies[what][1], 3) for what in ("commit", "sync")] == [0.3, 0.0]

@@ -51,7 +51,16 @@ def test_redis_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "deora[redis]" in str(refused.value.hint)
 
 
+def test_sentry_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = config(operations={"alerts": {"sentry_dsn": "https://k@sentry.example/1"}})
+    check_abilities(wanted)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(StartError) as refused:
+        check_abilities(wanted)
+    assert "deora[sentry]" in str(refused.value.hint)
+
+
 def test_what_has_no_effect_is_named() -> None:
     changed = config(operations={"backup": {"dir": "b"}}, queue={"max_entries": 7})
     check_abilities(changed)
-    assert idle_settings(changed) == ["operations"]
+    assert idle_settings(changed) == ["operations.backup"]

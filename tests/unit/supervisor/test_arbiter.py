@@ -109,7 +109,7 @@ def test_a_killed_worker_is_started_again_at_once_and_what_it_held_goes_elsewher
         member = bench.arbiter.children["primary"].member
         fake = await bench.up("primary")
         assert fake.init["generation"] == 2
-        assert (member.restarts, member.reason, member.failures) == (1, None, 0)
+        assert (member.restarts, member.reason, member.failures, member.crashes) == (1, None, 0, 1)
         assert bench.arbiter.children["primary"].pid == fake.process.pid
 
     arbitrate(talk)

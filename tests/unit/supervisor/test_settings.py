@@ -11,7 +11,7 @@ import pytest
 from deora.config.schema import Config
 from deora.errors import StartError
 from deora.supervisor import settings as module
-from deora.supervisor.settings import OPERATOR_BODY_BYTES, Settings, needs_restart
+from deora.supervisor.settings import OPERATOR_BODY_BYTES, Settings, differences, needs_restart
 
 TOKEN = {"name": "till", "scope": "write", "hash": "sha256:" + "0" * 64}
 
@@ -61,3 +61,10 @@ def test_an_instance_keeps_its_address() -> None:
     new = config(servers={"port": 1, "host": "::1", "request_timeout_s": 1})
     assert needs_restart(config(), new) == ["servers.host", "servers.port"]
     assert needs_restart(new, new) == []
+
+
+def test_what_differs_is_named_without_its_values() -> None:
+    old = config(logger={"keep": 3})
+    new = config(operations={"alerts": {"webhook": "https://hooks.example/secret"}}, security={"tokens": [TOKEN]})
+    assert differences(old, new) == ["logger.keep", "operations.alerts.webhook", "security.tokens"]
+    assert differences(old, old) == []

@@ -284,3 +284,63 @@ def test_status_has_the_shape_of_the_contract() -> None:
     }
     assert set(found["processes"][0]) == {"name", "pid", "state", "uptime_s", "restarts", "memory_bytes"}
     assert set(found["queue"]) == set(QUEUE_MEMBERS)
+
+
+def names(bench: GaugesBench) -> list[str]:
+    return [alert[0] for alert in bench.gauges.alerts(bench.now_s)]
+
+
+def test_each_look_is_one_for_the_alerts() -> None:
+    bench = GaugesBench(operations={"alerts": {"queue_entries": 5}})
+    bench.up()
+    bench.queue(primary=upstream_figures(dead=2))
+    assert names(bench) == ["dead-letters"]
+    [row] = [row for row in snapshot(bench).alerts if row["name"] == "dead-letters"]
+    assert (row["holds"], row["severity"]) == (True, "warning")
+    bench.queue(primary=upstream_figures(pending=6))
+    for _ in range(6):
+        bench.tick()
+        found = names(bench)
+    assert "queue-entries" in found
+    bench.gauges.configure(GaugesBench(operations={"alerts": {"queue_entries": 50}}).config)
+    for _ in range(31):
+        bench.tick()
+        found = names(bench)
+    assert "queue-entries" not in found
+
+
+def test_a_process_that_ends_is_an_alert_though_it_is_back() -> None:
+    bench = GaugesBench()
+    bench.up()
+    bench.queue(primary=upstream_figures())
+    assert names(bench) == []
+    bench.arbiter.children["store"].member.crashes += 1
+    assert names(bench) == ["process-down"]
+
+
+def test_requests_that_failed_and_not_probes_are_errors() -> None:
+    bench = GaugesBench()
+    for _ in range(100):
+        bench.metrics.answered("supervisor", 503, 0.001)
+    bench.metrics.unwell = 60
+    found = snapshot(bench)
+    assert (found.answers, found.errors) == (100, 40)
+
+
+def test_what_upstreams_have_taken_only_grows() -> None:
+    bench = GaugesBench()
+    seen = []
+    # The last look is that of a store which has queued entries again.
+    for accepted, pending in ((100, 100), (100, 40), (120, 10), (120, 60), (120, 0)):
+        bench.queue(primary=upstream_figures(accepted=accepted, pending=pending))
+        bench.tick()
+        seen.append(snapshot(bench).replayed["primary"])
+    assert seen == [0, 60, 110, 110, 170]
+
+
+def test_the_latencies_are_the_stores_to_tell() -> None:
+    bench = GaugesBench()
+    assert snapshot(bench).latencies == {}
+    told = {"commit": [[0] * 14, 0.0], "sync": [[0] * 14, 0.0]}
+    bench.arbiter.children["store"].figures = {"latencies": told}
+    assert snapshot(bench).latencies == told

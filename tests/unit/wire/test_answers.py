@@ -44,6 +44,7 @@ def test_every_kind_of_problem_can_be_answered(kind: str) -> None:
         "status": status,
         "detail": "why",
         "hint": "what",
+        "requestId": "r",
     }
 
 
@@ -66,10 +67,10 @@ def test_a_refusal_byte_for_byte() -> None:
     )
     assert made == (
         b"HTTP/1.1 503 Service Unavailable\r\nX-Content-Type-Options: nosniff\r\n"
-        b"Content-Type: application/problem+json\r\nContent-Length: 160\r\n"
+        b"Content-Type: application/problem+json\r\nContent-Length: 178\r\n"
         b"X-Deora-Server: supervisor\r\nX-Request-Id: r-9\r\nVary: Origin\r\nRetry-After: 2\r\nConnection: close\r\n"
         b'\r\n{"type":"urn:deora:problem:unavailable","title":"The service cannot answer now","status":503,'
-        b'"detail":"the store is not up","hint":"try again","slot":"primary"}'
+        b'"detail":"the store is not up","hint":"try again","slot":"primary","requestId":"r-9"}'
     )
 
 
