@@ -151,6 +151,7 @@ class Dispatch:
 
     def _say(self, request: Request, said: Said) -> None:
         status, content_type, content = said
+        self._metrics.said += 1
         if status >= 500:
             self._metrics.unwell += 1
         self._replies.reply(request, status, content, b"Cache-Control: no-store\r\n", content_type)

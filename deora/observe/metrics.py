@@ -49,8 +49,10 @@ class Metrics:
 
     def __init__(self) -> None:
         self.slots: dict[str, SlotFigures] = {}
+        self.said = 0
+        """Answers with which `/health` and its like say how the instance is: they are no work of its own."""
         self.unwell = 0
-        """Answers of 5xx with which `/health` and its like say how the instance is: no request has failed."""
+        """Those of them that are 5xx: no request has failed."""
 
     def answered(self, slot: str, status: int, latency_s: float) -> None:
         """Counts one answer."""
@@ -78,8 +80,8 @@ class Metrics:
         return round(ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))] * 1000, 3)
 
     def answers(self) -> int:
-        """All answers."""
-        return sum(figures.total for figures in self.slots.values())
+        """How many requests were answered, but for those that only asked how the instance is."""
+        return sum(figures.total for figures in self.slots.values()) - self.said
 
     def errors(self) -> int:
         """Answers of 500 and above, of all slots."""

@@ -691,4 +691,4 @@ def test_what_health_says_of_the_instance_is_no_failed_request() -> None:
     bench.local = None
     bench.accept("GET")
     bench.pass_time(TIMEOUT_S + 1)
-    assert (bench.metrics.errors(), bench.metrics.failures()) == (2, 1)
+    assert (bench.metrics.errors(), bench.metrics.failures(), bench.metrics.answers()) == (2, 1, 1)
