@@ -5,10 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from deora.config.schema import Config
+
+ZYGOTE: Final = "_zygote"
+"""the word behind `program()` that makes it the zygote"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ class Spawner:
         self.control.settimeout(20)
         with errors.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deora.supervisor.zygote", str(theirs.fileno())],
+                [sys.executable, "-m", "deora", "_zygote", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stderr=stderr,
             )
@@ -71,7 +71,7 @@ def test_it_ends_with_its_supervisors_socket(zygote: Spawner) -> None:
 
 def test_a_supervisor_that_goes_away_during_the_start_is_no_fault() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-m", "deora.supervisor.zygote", str(theirs.fileno())]
+    command = [sys.executable, "-m", "deora", "_zygote", str(theirs.fileno())]
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as process:
         theirs.close()
         ours.close()
