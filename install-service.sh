@@ -160,7 +160,8 @@ own() {
 }
 
 make_user() {
-    systemd-sysusers --root="${root:-/}" "$here/packaging/deora.sysusers"
+    mkdir -p "$root/etc"
+    SYSTEMD_LOG_LEVEL=warning systemd-sysusers --root="${root:-/}" "$here/packaging/deora.sysusers"
 }
 
 make_folders() {

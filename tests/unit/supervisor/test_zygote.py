@@ -79,6 +79,17 @@ def test_a_supervisor_that_goes_away_during_the_start_is_no_fault() -> None:
     assert (process.returncode, errors) == (0, b"")
 
 
+def test_it_imports_what_children_need_and_no_screens() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    command = [sys.executable, "-X", "importtime", "-m", "deora", "_zygote", str(theirs.fileno())]
+    with theirs:
+        ended = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert {"deora.worker.main", "deora.store.main", "deora.replay.main"} <= imported
+    assert not imported & {"click", "rich", "deora.cli.main"}
+
+
 def test_it_is_single_threaded_and_owns_nothing_but_its_socket(zygote: Spawner) -> None:
     pid = zygote.process.pid
     assert name_of(pid) == "deora:zygote"
