@@ -15,12 +15,12 @@ usage: install-service.sh [--socket] [--from DIR] [--root DIR] [--dry-run]
   --root DIR   install into DIR as if it were /, for an image or a test; nothing is started
   --uninstall  stop and remove everything but configuration, data and logs
   --dry-run    only say what would be done
-  --prepare PROGRAM   make user, folders and configuration only; for packages
+  --package    what the Debian package does with what it has put into /usr/lib/deora
 END
 }
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
-action=install socket=no dry=no root='' from='' program=/opt/deora/deora
+action=install socket=no dry=no root='' from=''
 unit=deora-backend.service socket_unit=deora-backend.socket
 units=/etc/systemd/system command=/usr/local/bin/deora home=/opt/deora
 
@@ -42,14 +42,11 @@ arguments() {
         case $1 in
             --socket) socket=yes ;;
             --uninstall) action=uninstall ;;
+            --package) action=package home=/usr/lib/deora command=/usr/bin/deora from=/usr/lib/deora/bundle ;;
             --dry-run) dry=yes ;;
-            --from | --root | --prepare)
+            --from | --root)
                 [ $# -gt 1 ] || { usage >&2; exit 2; }
-                case $1 in
-                    --from) from=$2 ;;
-                    --root) root=$2 ;;
-                    *) action=prepare program=$2 ;;
-                esac
+                if [ "$1" = --from ]; then from=$2; else root=$2; fi
                 shift
                 ;;
             -h | --help) usage; exit 0 ;;
@@ -68,13 +65,13 @@ check_machine() {
             fail "$tool is not installed" 'Debian: apt-get install systemd; without it use "deora start --detach"'
     done
     # A package may be installed into an image where nothing runs yet.
-    [ -z "$root" ] && [ "$action" != prepare ] || return 0
+    [ -z "$root" ] && [ "$action" != package ] || return 0
     [ "$dry" = yes ] || [ "$(id -u)" = 0 ] || fail 'this needs root' "sudo $0"
     [ -d /run/systemd/system ] ||
         fail 'systemd does not run this machine' 'in a container use "deora start"; for an image name its folder with --root'
 }
 
-# What is installed, and where its program will be.
+# What is installed.
 choose_source() {
     if [ -z "$from" ]; then
         from=$here
@@ -87,18 +84,15 @@ choose_source() {
     if [ -x "$from/deora" ] && [ -d "$from/_internal" ]; then
         kind=bundle
     elif [ -x "$from/bin/deora" ]; then
-        kind=environment program=$from/bin/deora
+        kind=environment
     elif [ -f "$from/pyproject.toml" ] && [ -f "$from/packaging/bootstrap.py" ]; then
-        kind=checkout program=$home/bin/deora
+        kind=checkout
         [ -z "$root" ] || fail 'a virtual environment cannot be moved, so none is made for --root' 'make bundle, or --from'
         python=$(find_python)
     else
         fail "$from holds no bundle, no virtual environment and no checkout" 'unpack the tar.gz, or run "make bundle"'
     fi
-    case $program in
-        *[!A-Za-z0-9/._+@:-]*) fail "the path $program cannot stand in a unit" 'use one without blanks and signs' ;;
-    esac
-    [ ! -e "$root/usr/lib/deora/deora" ] ||
+    [ "$action" = package ] || [ ! -e "$root/usr/lib/deora/bundle" ] ||
         fail 'the Debian package deora is installed' 'use apt, or remove it first: apt-get remove deora'
 }
 
@@ -112,30 +106,54 @@ find_python() {
     fail 'there is no Python 3.11 or newer' 'Debian: apt-get install python3; or install from the bundle, which has its own'
 }
 
+# Each program has a folder of its own, $home/NUMBER, and the link $home/program points to the one that is in force. So a
+# running instance keeps what it was started from, until it has become the new one.
 install_program() {
+    number=1
+    while [ -e "$root$home/$number" ]; do number=$((number + 1)); done
+    former=$(readlink "$root$home/program" || true)
     case $kind in
         bundle) run "$home: the program and what it needs, from $from" copy_bundle ;;
         checkout) run "$home: a virtual environment with what $from holds" make_environment ;;
-        environment) printf '%s\n' "$from: used where it is; the service must be able to read it, and sees no home folder" ;;
+        environment) run "$from: used where it is; the service must be able to read it, and sees no home folder" \
+            point "$from/bin" ;;
     esac
 }
 
-# The new folder takes the old one's place at once; a running instance goes on from memory until it is upgraded.
 copy_bundle() {
-    mkdir -p "$root/opt"
-    rm -rf "$root$home.new" "$root$home.old"
-    cp -R "$from" "$root$home.new"
-    chmod -R u=rwX,go=rX "$root$home.new"
-    [ "$(id -u)" != 0 ] || chown -R 0:0 "$root$home.new"
-    [ ! -d "$root$home" ] || mv "$root$home" "$root$home.old"
-    mv "$root$home.new" "$root$home"
-    rm -rf "$root$home.old"
+    new=$root$home/$number
+    mkdir -p "$root$home"
+    # What a package has put there is linked, not copied: it takes no room, and outlives the package's own.
+    if [ "$action" = package ]; then cp -al "$from" "$new"; else cp -R "$from" "$new"; fi
+    chmod -R u=rwX,go=rX "$new"
+    own -R 0:0 "$new"
+    point "$number"
 }
 
 make_environment() {
-    [ ! -d "$home/_internal" ] || rm -rf "$home"
-    (umask 022 && "$python" "$from/packaging/bootstrap.py" "$home" --quiet --only-binary=:all: --force-reinstall \
+    (umask 022 && "$python" "$from/packaging/bootstrap.py" "$home/$number" --quiet --only-binary=:all: \
         "${from}[firestore,postgres,redis,sentry]")
+    point "$number/bin"
+}
+
+# point FOLDER: the program that is in force is in FOLDER.
+point() {
+    mkdir -p "$root$home"
+    rm -f "$root$home/program.new"
+    ln -s "$1" "$root$home/program.new"
+    mv -T "$root$home/program.new" "$root$home/program"
+}
+
+remove_former() {
+    current=$(readlink "$root$home/program")
+    for each in "$root$home"/[0-9]*; do
+        [ "${each##*/}" = "${current%/bin}" ] || rm -rf "$each"
+    done
+}
+
+take_back() {
+    [ -z "$former" ] || point "$former"
+    rm -rf "$root$home/${number:?}"
 }
 
 # A user's or group's number, in the system that is installed into.
@@ -176,11 +194,7 @@ make_folders() {
 write_configuration() {
     group=$(number_of group)
     [ -e "$root/etc/deora/logger.json" ] || cp "$here/packaging/logger.json" "$root/etc/deora/logger.json"
-    case $program in
-        "$home"/*) set -- "$root$program" ;;
-        *) set -- "$program" ;;
-    esac
-    "$1" init --config "$root/etc/deora" --data "$root/var/lib/deora" >/dev/null
+    "$root$home/program/deora" init --config "$root/etc/deora" --data "$root/var/lib/deora" >/dev/null
     for file in "$root"/etc/deora/*.json; do
         chmod 640 "$file"
         own "0:$group" "$file"
@@ -193,12 +207,12 @@ prepare() {
     run '/etc/deora/*.json: the configuration; what is there stays as it is' write_configuration
 }
 
-# place MODE FILE TARGET: a file of packaging/ with the program's path in it. Says by `changed` whether it is another one.
+# place MODE FILE TARGET: a file of packaging/. Says by `changed` whether it is another one.
 place() {
     mkdir -p "$root$(dirname "$3")"
-    sed "s|/opt/deora/deora|$program|g" "$here/packaging/$2" >"$root$3.new"
+    cmp -s "$here/packaging/$2" "$root$3" || changed=yes
+    cp "$here/packaging/$2" "$root$3.new"
     chmod "$1" "$root$3.new"
-    cmp -s "$root$3.new" "$root$3" || changed=yes
     mv "$root$3.new" "$root$3"
 }
 
@@ -244,13 +258,24 @@ renew() {
     case $state in inactive | failed)
         printf '%s\n' '' "next: look through /etc/deora, then  systemctl start ${unit%.service}" \
             "      deora status, systemctl status ${unit%.service}, journalctl -u ${unit%.service}"
-        return ;;
+        return 0 ;;
     esac
     if [ "$state" = active ] && [ "$changed" = no ]; then
-        run 'the running instance becomes what was installed' "$command" upgrade
+        run 'the running instance becomes what was installed' upgrade
     else
         run 'the running instance is started again' manage restart "$unit"
     fi
+}
+
+upgrade() {
+    "$command" upgrade || {
+        take_back
+        fail 'the running instance does not become what was installed, for the reason above' 'it goes on as it was'
+    }
+}
+
+renew_packaged() {
+    [ ! -d /run/systemd/system ] || [ "$(state_of "$unit")" != active ] || upgrade
 }
 
 stop_all() {
@@ -278,12 +303,19 @@ arguments "$@"
 check_machine
 case $action in
     uninstall) uninstall ;;
-    prepare) prepare ;;
+    package)
+        choose_source
+        install_program
+        prepare
+        renew_packaged
+        remove_former
+        ;;
     install)
         choose_source
         install_program
         prepare
         install_units
         renew
+        run "what no longer serves is removed from $home" remove_former
         ;;
 esac

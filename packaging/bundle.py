@@ -30,8 +30,9 @@ from deora import __version__
 ROOT = Path(__file__).resolve().parent.parent
 # What install-service.sh takes from beside itself.
 BESIDE = ("deora-backend.service", "deora-backend.socket", "deora.sh", "deora.sysusers", "logger.json")
-PROGRAM = "/opt/deora/deora"
-PACKAGED_PROGRAM = "/usr/lib/deora/deora"
+# Where install-service.sh puts the program, and where the Debian package does.
+HOME = "/opt/deora"
+PACKAGED_HOME = "/usr/lib/deora"
 
 
 class BundleError(Exception):
@@ -85,13 +86,13 @@ def archive_members(output: Path, top: str) -> Iterator[Member]:
 
 def package_members(output: Path, moment_s: int) -> Iterator[Member]:
     """What the Debian package puts into the file system."""
-    yield from folder_members(output / "deora", "usr/lib/deora")
+    yield from folder_members(output / "deora", "usr/lib/deora/bundle")
     for name, target, mode in (
         ("deora-backend.service", "usr/lib/systemd/system/deora-backend.service", 0o644),
         ("deora-backend.socket", "usr/lib/systemd/system/deora-backend.socket", 0o644),
         ("deora.sh", "usr/bin/deora", 0o755),
     ):
-        text = (ROOT / "packaging" / name).read_text(encoding="utf-8").replace(PROGRAM, PACKAGED_PROGRAM)
+        text = (ROOT / "packaging" / name).read_text(encoding="utf-8").replace(HOME, PACKAGED_HOME)
         yield Member(target, mode, text.encode())
     # What makes the user, the folders and the configuration, wherever DEORA is installed from.
     yield Member.of_file(ROOT / "install-service.sh", "usr/share/deora/install-service.sh", 0o755)

@@ -13,7 +13,7 @@ from bundle_archives import Member
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "armhf", "i686": "i386"}
 MAINTAINER = "DEORA contributors <deora@packages.example>"
 
-# An upgrade takes the place of the running program without a refused request; where that fails it is started again.
+# A running instance becomes the new program within --package, or the old one stays and the configuration fails.
 POSTINST = """\
 #!/bin/sh
 set -e
@@ -21,7 +21,7 @@ case "$1" in
     configure | abort-upgrade | abort-remove | abort-deconfigure) ;;
     *) exit 0 ;;
 esac
-/usr/share/deora/install-service.sh --prepare /usr/lib/deora/deora >/dev/null
+/usr/share/deora/install-service.sh --package >/dev/null
 deb-systemd-helper unmask deora-backend.service >/dev/null || true
 if deb-systemd-helper --quiet was-enabled deora-backend.service; then
     deb-systemd-helper enable deora-backend.service >/dev/null || true
@@ -30,11 +30,7 @@ else
 fi
 if [ -d /run/systemd/system ]; then
     systemctl --system daemon-reload >/dev/null || true
-    if [ -n "$2" ] && systemctl --quiet is-active deora-backend.service; then
-        deora upgrade || deb-systemd-invoke restart deora-backend.service
-    else
-        deb-systemd-invoke start deora-backend.service >/dev/null || true
-    fi
+    deb-systemd-invoke start deora-backend.service >/dev/null || true
 fi
 """
 
@@ -43,6 +39,9 @@ PRERM = """\
 set -e
 if [ "$1" = remove ] && [ -d /run/systemd/system ]; then
     deb-systemd-invoke stop deora-backend.socket deora-backend.service >/dev/null || true
+fi
+if [ "$1" = remove ]; then
+    rm -rf /usr/lib/deora/program /usr/lib/deora/[0-9]*
 fi
 """
 

@@ -127,9 +127,18 @@ def test_reload_and_new_installations_keep_the_process(box: Debian) -> None:
     box.run("systemctl reload deora-backend")
     assert "becomes what was installed" in box.run(INSTALLER)
     assert box.run(TOOLS + "ready; main") == pid
+    # It is the new program, and the old one is gone.
+    assert box.run(TOOLS + "readlink /proc/$(main)/exe; ls /opt/deora").split() == [
+        "/opt/deora/2/deora",
+        "2",
+        "program",
+    ]
     wrong = box.run("echo '{\"prot\": 1}' >/etc/deora/servers.json; systemctl reload deora-backend", check=False)
     assert "failed" in wrong
-    assert box.run(TOOLS + "ready; main") == pid
+    refused = box.run(INSTALLER, check=False)
+    assert "prot" in refused
+    assert "it goes on as it was" in refused
+    assert box.run(TOOLS + "ready; main; ls /opt/deora").split() == [pid.strip(), "2", "program"]
 
 
 def test_a_socket_that_systemd_holds_refuses_nobody(box: Debian) -> None:
@@ -170,7 +179,8 @@ def test_the_debian_package(box: Debian) -> None:
     pid = box.run(TOOLS + "ready; main")
     assert "healthy" in box.run("deora status")
     # An upgrade by apt is one in place.
-    assert f"pid {pid.strip()}" in box.run("dpkg -i /srv/deora.deb")
+    box.run("dpkg -i /srv/deora.deb")
+    assert box.run(TOOLS + "ready; main; readlink /proc/$(main)/exe").split() == [pid.strip(), "/usr/lib/deora/2/deora"]
     assert "the Debian package deora is installed" in box.run(INSTALLER, check=False)
     box.run("dpkg -r deora")
     assert box.run("ps -eo user,args | grep ^deora", check=False) == ""

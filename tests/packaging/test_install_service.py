@@ -82,7 +82,8 @@ def test_what_it_makes(source: Path, root: Path) -> None:
     assert '"dir": "/var/log/deora"' in made["etc/deora/logger.json"][1]
     assert made["var/lib/deora"][0] == 0o700
     assert made["var/log/deora"][0] == 0o750
-    assert made["opt/deora/deora"][0] == 0o755
+    assert made["opt/deora/1/deora"][0] == 0o755
+    assert made["opt/deora/program"][1] == "1"
     assert made["usr/local/bin/deora"][0] == 0o755
     assert "etc/systemd/system/multi-user.target.wants/deora-backend.service" in made
     assert "etc/systemd/system/deora-backend.socket" not in made
@@ -103,8 +104,12 @@ def test_again_is_the_same_and_keeps_what_the_operator_wrote(source: Path, root:
     (source / "deora" / "_internal" / "new").touch()
     install(source, "--root", root)
     after = contents(root)
-    assert after.pop("opt/deora/_internal/new")
-    assert after == before
+    # The program is the new one, in a folder of its own, and what was there before is gone.
+    assert after["opt/deora/program"][1] == "2"
+    assert after["opt/deora/2/_internal/new"]
+    assert "opt/deora/1" not in after
+    elsewhere = [{path: what for path, what in each.items() if "opt/deora/" not in path} for each in (before, after)]
+    assert elsewhere[0] == elsewhere[1]
 
 
 def test_a_dry_run_changes_nothing(source: Path, root: Path) -> None:
@@ -138,9 +143,8 @@ def test_a_virtual_environment_is_used_where_it_is(source: Path, root: Path, tmp
     shutil.copy(source / "deora" / "deora", environment / "bin" / "deora")
     install(source, "--root", root, "--from", environment)
     made = contents(root)
-    assert f"ExecStart={environment}/bin/deora start" in made["etc/systemd/system/deora-backend.service"][1]
-    assert f"exec {environment}/bin/deora " in made["usr/local/bin/deora"][1]
-    assert "opt/deora" not in made
+    assert made["opt/deora/program"][1] == f"{environment}/bin"
+    assert "opt/deora/1" not in made
 
 
 @pytest.mark.parametrize(
@@ -159,8 +163,7 @@ def test_what_it_refuses(source: Path, root: Path, words: list[str], code: int, 
 
 
 def test_beside_the_debian_package_it_does_nothing(source: Path, root: Path) -> None:
-    (root / "usr/lib/deora").mkdir(parents=True)
-    (root / "usr/lib/deora/deora").touch()
+    (root / "usr/lib/deora/bundle").mkdir(parents=True)
     assert "the Debian package deora is installed" in install(source, "--root", root, code=1)
 
 
