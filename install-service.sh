@@ -255,16 +255,18 @@ renew() {
         run 'the address is held' manage start "$socket_unit"
         changed=yes
     fi
-    case $state in inactive | failed)
-        printf '%s\n' '' "next: look through /etc/deora, then  systemctl start ${unit%.service}" \
-            "      deora status, systemctl status ${unit%.service}, journalctl -u ${unit%.service}"
-        return 0 ;;
-    esac
+    case $state in inactive | failed) return 0 ;; esac
     if [ "$state" = active ] && [ "$changed" = no ]; then
         run 'the running instance becomes what was installed' upgrade
     else
         run 'the running instance is started again' manage restart "$unit"
     fi
+}
+
+say_what_is_next() {
+    case $(state_of "$unit") in inactive | failed) ;; *) return 0 ;; esac
+    printf '%s\n' '' "next: look through /etc/deora, then  systemctl start ${unit%.service}" \
+        "      deora status, systemctl status ${unit%.service}, journalctl -u ${unit%.service}"
 }
 
 upgrade() {
@@ -317,5 +319,6 @@ case $action in
         install_units
         renew
         run "what no longer serves is removed from $home" remove_former
+        say_what_is_next
         ;;
 esac

@@ -182,6 +182,9 @@ def test_the_debian_package(box: Debian) -> None:
     box.run("dpkg -i /srv/deora.deb")
     assert box.run(TOOLS + "ready; main; readlink /proc/$(main)/exe").split() == [pid.strip(), "/usr/lib/deora/2/deora"]
     assert "the Debian package deora is installed" in box.run(INSTALLER, check=False)
+    held = "systemctl stop deora-backend; systemctl enable --now deora-backend.socket; systemctl start deora-backend"
+    box.run(f"{held}; {TOOLS} ready")
+    assert box.run("systemctl is-active deora-backend.socket deora-backend").split() == ["active", "active"]
     box.run("dpkg -r deora")
     assert box.run("ps -eo user,args | grep ^deora", check=False) == ""
     box.run("test -e /etc/deora/servers.json; dpkg --purge deora")
