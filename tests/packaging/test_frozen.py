@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -54,6 +55,14 @@ def test_the_archive_holds_what_its_installer_needs(bundle: Path) -> None:
         names = {name.removeprefix(f"{top}/") for name in archive.getnames()}
         assert {member.uid for member in archive} == {0}
     assert {"install-service.sh", "packaging/deora-backend.service", "deora/deora", "docs/installation.md"} <= names
+
+
+def test_lintian_finds_no_error_in_the_package(bundle: Path) -> None:
+    if shutil.which("lintian") is None:
+        pytest.skip("lintian is not installed (Debian: apt-get install lintian)")
+    [package] = bundle.glob("deora_*.deb")
+    said = subprocess.run(["lintian", package], capture_output=True, text=True, check=False).stdout
+    assert [line for line in said.splitlines() if not line.startswith("W: deora: no-manual-page")] == []
 
 
 def test_its_commands(bundle: Path) -> None:

@@ -111,7 +111,7 @@ def test_of_two_starters_one_wins_a_hundred_times_and_the_other_says_who(tmp_pat
 def test_the_program_that_follows_holds_it_on_and_names_itself(tmp_path: Path) -> None:
     former = InstanceLock(tmp_path, ["--port", "1"])
     lock = InstanceLock.adopt(former.descriptor, tmp_path, ["--port", "2"])
-    assert content(tmp_path) == {"pid": os.getpid(), "argv": ["--port", "2"], "systemd": False}
+    assert content(tmp_path) == {"pid": os.getpid(), "argv": ["--port", "2"], "systemd": False, "control": None}
     with pytest.raises(StartError, match=f"pid {os.getpid()}"):
         InstanceLock(tmp_path, [])
     lock.release()
