@@ -24,6 +24,9 @@ SPINE = [
     f"tests/process/test_{name}.py" for name in ("api", "reading", "outage", "kills", "reload", "upgrade", "starts")
 ]
 
+# It puts another source in the place of the one that runs.
+OF_THE_SOURCE = "test_a_version_that_does_not_know_the_schema"
+
 
 def deora(bundle: Path, *words: str, **environment: str) -> str:
     """What a command of the bundle prints; no Python of this machine is in its way."""
@@ -97,7 +100,7 @@ def test_an_instance_its_figures_and_its_upgrade(bundle: Path, tmp_path: Path, m
 def test_the_spine_and_the_kills(bundle: Path) -> None:
     """The process tests, with the bundle's program in the place of the source."""
     environment = {**os.environ, "BUNDLED_DEORA": str(bundle / "deora" / "deora")}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *SPINE]
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", f"not {OF_THE_SOURCE}", *SPINE]
     ended = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     print(ended.stdout[-2000:])
     assert ended.returncode == 0, ended.stdout[-8000:]
