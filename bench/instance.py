@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from bench.processes import START_TIMEOUT_S, BenchError, Process, answers, free_port
 
 PROJECT: Final = Path(__file__).resolve().parent.parent
+# The program that is tried: what is here, unless the environment names a bundle's.
+DEORA: Final = [os.environ["BUNDLED_DEORA"]] if "BUNDLED_DEORA" in os.environ else [sys.executable, "-m", "deora"]
 # Nothing else of the caller's environment may configure the instance.
 ENVIRONMENT: Final = ("PATH", "HOME", "LANG", "TMPDIR")
 
@@ -64,7 +66,7 @@ class Instance(Process):
         arguments = ["--config", str(folder), "--data", str(self.data), "--host", "127.0.0.1", "--port", str(port)]
         kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self.started_at = time.monotonic()
-        command = [*before, sys.executable, "-m", "deora", "start", *arguments]
+        command = [*before, *DEORA, "start", *arguments]
         super().__init__(f"deora-{port}", command, directory, {**kept, "PYTHONPATH": str(PROJECT)})
 
     def wait_until_ready(self, timeout_s: float = START_TIMEOUT_S) -> float:

@@ -1,50 +1,26 @@
-"""The running instance as the operating system knows it: its lock file, and its end.
+"""The running instance as the operating system knows it: who started it, and its end.
 
-The lock file `deora.lock` in the data directory holds `{"pid": int, "argv": [str], "systemd": bool}`. It may be stale:
-that an instance runs is known from its control socket alone, and its process from the kernel (SO_PEERCRED), never from
-this file. So no stranger who inherited a process id is ever signalled.
+It is known from its control socket, and its process from the kernel. So no stranger who inherited a process id is ever
+signalled.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from deora.cli.client import ControlClient
+from deora.cli.lock import read_lock
 from deora.errors import DeoraError, NotRunningError
 
-LOCK_NAME: Final = "deora.lock"
 # The supervisor ends within 10 s of SIGTERM; the rest is for a busy box.
 STOP_TIMEOUT_S: Final = 15.0
 SERVICE: Final = "deora-backend"
-
-
-@dataclass(frozen=True, slots=True)
-class LockRecord:
-    """What the instance wrote about its start: `argv` is what followed `deora start`."""
-
-    pid: int
-    argv: list[str]
-    systemd: bool
-
-
-def read_lock(data: Path) -> LockRecord | None:
-    """The record in the lock file of `data`; None where there is none that can be understood."""
-    try:
-        content = json.loads((data / LOCK_NAME).read_bytes())
-        pid, argv = content["pid"], content["argv"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    if not isinstance(pid, int) or not isinstance(argv, list) or not all(isinstance(word, str) for word in argv):
-        return None
-    return LockRecord(pid, argv, bool(content.get("systemd")))
 
 
 def refuse_under_systemd(data: Path, verb: str) -> None:

@@ -11,7 +11,8 @@ import click
 from click.core import ParameterSource
 
 from deora.cli.client import ControlClient
-from deora.cli.instance import read_lock, refuse_under_systemd, stop_instance
+from deora.cli.instance import refuse_under_systemd, stop_instance
+from deora.cli.lock import read_lock
 from deora.cli.options import F, config_option, data_option, instance_options
 from deora.errors import DeoraError, NotRunningError
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import random
 import socket
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -144,9 +144,9 @@ class Replayer:
         self._calls.link.send(encode(Kind.HELLO, 0, pack({}), generation=generation))
         for lane in self._lanes:
             self._report(lane.name, lane.status)
-        tasks = [asyncio.create_task(self._guard(lane.name, lane.run())) for lane in self._lanes]
+        tasks = [asyncio.create_task(self._guard(lane.name, lane.run)) for lane in self._lanes]
         if self._puller.collections:
-            tasks.append(asyncio.create_task(self._guard("pulls", self._puller.run())))
+            tasks.append(asyncio.create_task(self._guard("pulls", self._puller.run)))
         await self._stopping.wait()
         self._alerting.stop()
         for task in tasks:
@@ -158,9 +158,9 @@ class Replayer:
                 await asyncio.gather(*(upstream.close() for upstream in self._upstreams.values()))
         self._calls.link.close()
 
-    async def _guard(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except Exception:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from deora.errors import StartError
+from deora.supervisor.listeners import control_directory
 
 LOCK_NAME: Final = "deora.lock"
 HOLDER_S: Final = 0.5
@@ -51,7 +52,15 @@ class InstanceLock:
         return self._descriptor
 
     def _say(self, argv: list[str]) -> None:
-        content = json.dumps({"pid": os.getpid(), "argv": argv, "systemd": "INVOCATION_ID" in os.environ})
+        data = self._path.parent
+        control = control_directory(data)
+        told = {
+            "pid": os.getpid(),
+            "argv": argv,
+            "systemd": "INVOCATION_ID" in os.environ,
+            "control": str(control) if control != data else None,
+        }
+        content = json.dumps(told)
         # A full disk keeps no box from starting: the lock holds without its content. What an earlier instance has left
         # is overwritten in place, which needs no room.
         with suppress(OSError):

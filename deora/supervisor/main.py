@@ -32,7 +32,7 @@ from deora.supervisor.abilities import idle_settings
 from deora.supervisor.alarm import Alarm
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
-from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
+from deora.supervisor.listeners import BACKLOG, CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
 from deora.supervisor.lock import InstanceLock
 from deora.supervisor.options import StartOptions
 from deora.supervisor.orders import Orders
@@ -194,6 +194,8 @@ class Supervisor:
         self._entrance = await asyncio.get_running_loop().create_server(
             Entrance(self._clients, settings.room),
             sock=self._listener.dup(),
+            # What waits here while the process is stopped or becomes another one is as much as was asked for first.
+            backlog=BACKLOG,
             ssl=settings.tls,
             ssl_handshake_timeout=settings.handshake_s,
         )
@@ -247,6 +249,7 @@ class Supervisor:
         shown = f"[{host}]" if ":" in host else host
         scheme = "http" if self._settings.tls is None else "https"
         _log.info("ready on %s://%s:%d", scheme, shown, port, extra={"version": __version__})
+        self._notifier.status(self._gauges.line(self._now_s()))
         self._notifier.ready()
 
     async def _take_leave(self) -> None:

@@ -213,7 +213,8 @@ class Gauges:
         queue = self._queue(now_s)
         serving = sum(child.worker is not None for child in self._arbiter.workers())
         kept = f"; {queue['dead']} refused by upstream" if queue["dead"] else ""
-        return f"{serving} workers up; {queue['pending'] + queue['inflight']} entries wait for upstream{kept}"
+        paused = " (paused)" if queue["paused"] else ""
+        return f"{serving} workers up; {queue['pending'] + queue['inflight']} entries wait for upstream{paused}{kept}"
 
     def _queue(self, now_s: float) -> dict[str, Any]:
         figures = list(self._arbiter.queue.get("upstreams", {}).values())

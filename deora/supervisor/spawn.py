@@ -8,21 +8,19 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections import deque
 
 import msgpack
 
 from deora.errors import StartError
+from deora.supervisor.options import ZYGOTE, program
 
 BOOT_S = 20.0
 
 
 def zygote_command(descriptor: int) -> list[str]:
-    """How the zygote is exec'd; a frozen program has no `-m` and uses its own hidden command."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "_zygote", str(descriptor)]
-    return [sys.executable, "-m", "deora.supervisor.zygote", str(descriptor)]
+    """How the zygote is exec'd."""
+    return [*program(), ZYGOTE, str(descriptor)]
 
 
 class Zygote:

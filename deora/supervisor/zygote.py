@@ -112,7 +112,3 @@ def _become(slot: str, descriptor: int, supervisor: int, middle: int) -> None:
             atexit._run_exitfuncs()
         sys.stderr.flush()
         os._exit(code)
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1])))

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Mapping
 
-from bench.instance import PROJECT, Instance
+from bench.instance import DEORA, PROJECT, Instance
 
 TIMEOUT_S = 120.0
 
@@ -18,7 +17,7 @@ def deora(
     """`deora WORDS`, which has to end by itself, for this instance where one is named. `env` is added to ours."""
     named = ["--data", str(on.data)] if on is not None else []
     return subprocess.run(
-        [sys.executable, "-m", "deora", *words, *named],
+        [*DEORA, *words, *named],
         capture_output=True,
         text=True,
         check=False,

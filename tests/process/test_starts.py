@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.instance import PROJECT, Instance
+from bench.instance import DEORA, PROJECT, Instance
 from bench.processes import free_port
 from tests.fakes.command import deora
 from tests.process.conftest import is_running
@@ -37,7 +37,7 @@ main()
 def launch(data: Path, *more: str) -> subprocess.Popen[str]:
     """`deora start` in a session of its own, which makes it a process group, too."""
     return subprocess.Popen(
-        [sys.executable, "-m", "deora", "start", "--data", str(data), "--port", str(free_port()), *more],
+        [*DEORA, "start", "--data", str(data), "--port", str(free_port()), *more],
         cwd=PROJECT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import threading
@@ -153,6 +154,15 @@ def test_the_socket_is_in_the_runtime_directory_where_there_is_one(
     assert control_directory(tmp_path) == tmp_path / "run"
     with control_server(tmp_path / "run", {"GET /a": (200, 1)}):
         assert ControlClient(tmp_path / "data").get("/a") == 1
+
+
+def test_the_lock_file_tells_those_who_have_no_runtime_directory(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    told = {"pid": 1, "argv": ["--data", str(data)], "systemd": True, "control": str(tmp_path / "run")}
+    (data / "deora.lock").write_text(json.dumps(told))
+    with control_server(tmp_path / "run", {"GET /a": (200, 1)}):
+        assert ControlClient(data).get("/a") == 1
 
 
 def test_no_permission_is_not_the_same_as_not_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The running instance: its lock file and its end, with real processes."""
+"""The running instance: who started it, and its end, with real processes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from deora.cli.client import ControlClient
-from deora.cli.instance import LockRecord, ended, read_lock, refuse_under_systemd, stop_instance
+from deora.cli.instance import ended, refuse_under_systemd, stop_instance
 from deora.errors import DeoraError, NotRunningError
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -110,28 +110,7 @@ def test_ended(start: Start) -> None:
         os.close(pidfd)
 
 
-@pytest.mark.parametrize(
-    ("content", "record"),
-    [
-        ('{"pid": 5, "argv": ["--data", "/d"]}', LockRecord(5, ["--data", "/d"], False)),
-        ('{"pid": 5, "argv": [], "systemd": true, "more": 1}', LockRecord(5, [], True)),
-        ("", None),
-        ("4711\n", None),
-        ("[]", None),
-        ('{"pid": 5}', None),
-        ('{"pid": "5", "argv": []}', None),
-        ('{"pid": 5, "argv": [1]}', None),
-        ('{"pid": 5, "argv": "--data"}', None),
-        ("\ufffd{", None),
-    ],
-)
-def test_read_lock(tmp_path: Path, content: str, record: LockRecord | None) -> None:
-    (tmp_path / "deora.lock").write_text(content)
-    assert read_lock(tmp_path) == record
-
-
 def test_no_lock_file(tmp_path: Path) -> None:
-    assert read_lock(tmp_path) is None
     refuse_under_systemd(tmp_path, "stop")
 
 

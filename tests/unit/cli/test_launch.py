@@ -13,7 +13,6 @@ import pytest
 
 from deora.cli import launch
 from deora.errors import StartError
-from deora.supervisor.options import program
 from tests.fakes.control import control_server
 
 ROOT = Path(__file__).parents[3]
@@ -48,12 +47,6 @@ def launched(data: Path) -> Iterator[subprocess.Popen[bytes]]:
     yield process
     process.kill()
     process.wait()
-
-
-def test_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert program() == [sys.executable, "-m", "deora"]
-    monkeypatch.setattr(sys, "frozen", True, raising=False)
-    assert program() == [sys.executable]
 
 
 def test_a_launched_instance_is_a_session_of_its_own_and_serves(data: Path, launched: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import sys
@@ -288,3 +289,20 @@ def test_an_upstream_is_told_from_another_without_its_secrets() -> None:
     assert identity_of(other) == postgres
     assert identity_of(SqliteUpstream(type="sqlite", file="a.db")) == "sqlite:a.db"
     assert identity_of(FirestoreUpstream(type="firestore", project="p", database="d")) == "firestore:/p/d"
+
+
+def test_a_stop_before_the_first_step_leaves_no_work_that_was_never_begun(
+    store: StoreWithCalls, recwarn: pytest.WarningsRecorder
+) -> None:
+    """As the supervisor ends an instance that has just become ready."""
+
+    async def serve() -> None:
+        ours, theirs = socket.socketpair()
+        with ours:
+            replayer = Replayer(with_database(), store.path.parent)
+            replayer._stopping.set()
+            await replayer.serve(theirs, 3)
+
+    asyncio.run(serve())
+    gc.collect()
+    assert [str(each.message) for each in recwarn] == []

@@ -59,10 +59,11 @@ def content(data: Path) -> object:
 
 
 def test_the_lock_says_who_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("INVOCATION_ID", raising=False)
+    for name in ("INVOCATION_ID", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
     data = tmp_path / "deep" / "data"
     lock = InstanceLock(data, ["--port", "1"])
-    assert content(data) == {"pid": os.getpid(), "argv": ["--port", "1"], "systemd": False}
+    assert content(data) == {"pid": os.getpid(), "argv": ["--port", "1"], "systemd": False, "control": None}
     # What the venue wrote is nobody else's to read.
     assert data.stat().st_mode & 0o777 == 0o700
     assert (data / LOCK_NAME).stat().st_mode & 0o777 == 0o600
@@ -75,8 +76,10 @@ def test_the_lock_says_who_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_systemd_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVOCATION_ID", "1")
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/deora")
     lock = InstanceLock(tmp_path, [])
-    assert json.loads((tmp_path / LOCK_NAME).read_bytes())["systemd"] is True
+    written = json.loads((tmp_path / LOCK_NAME).read_bytes())
+    assert (written["systemd"], written["control"]) == (True, "/run/deora")
     lock.release()
 
 
@@ -108,7 +111,7 @@ def test_of_two_starters_one_wins_a_hundred_times_and_the_other_says_who(tmp_pat
 def test_the_program_that_follows_holds_it_on_and_names_itself(tmp_path: Path) -> None:
     former = InstanceLock(tmp_path, ["--port", "1"])
     lock = InstanceLock.adopt(former.descriptor, tmp_path, ["--port", "2"])
-    assert content(tmp_path) == {"pid": os.getpid(), "argv": ["--port", "2"], "systemd": False}
+    assert content(tmp_path) == {"pid": os.getpid(), "argv": ["--port", "2"], "systemd": False, "control": None}
     with pytest.raises(StartError, match=f"pid {os.getpid()}"):
         InstanceLock(tmp_path, [])
     lock.release()
@@ -124,7 +127,7 @@ def test_a_killed_holder_holds_nothing(tmp_path: Path) -> None:
     starter.end()
     # What it has left in the file is of no account.
     lock = InstanceLock(tmp_path, [])
-    assert content(tmp_path) == {"pid": os.getpid(), "argv": [], "systemd": False}
+    assert content(tmp_path) == {"pid": os.getpid(), "argv": [], "systemd": False, "control": None}
     lock.release()
 
 
@@ -145,7 +148,7 @@ def test_stale_content_hurts_nobody(tmp_path: Path, stale: bytes, monkeypatch: p
     monkeypatch.setattr("deora.supervisor.lock.HOLDER_S", 0)
     (tmp_path / LOCK_NAME).write_bytes(stale)
     lock = InstanceLock(tmp_path, [])
-    assert content(tmp_path) == {"pid": os.getpid(), "argv": [], "systemd": False}
+    assert content(tmp_path) == {"pid": os.getpid(), "argv": [], "systemd": False, "control": None}
     # And content that nobody can read does not keep the second one from being told off.
     (tmp_path / LOCK_NAME).write_bytes(stale)
     with pytest.raises(StartError, match="another instance runs"):

@@ -171,7 +171,7 @@ def test_a_start_that_is_given_up_leaves_no_zygote(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_frozen_program_is_its_own_zygote(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert zygote_command(7) == [sys.executable, "-m", "deora.supervisor.zygote", "7"]
+    assert zygote_command(7) == [sys.executable, "-m", "deora", "_zygote", "7"]
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     assert zygote_command(7) == [sys.executable, "_zygote", "7"]
 

@@ -31,7 +31,7 @@ class Spawner:
         self.control.settimeout(20)
         with errors.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deora.supervisor.zygote", str(theirs.fileno())],
+                [sys.executable, "-m", "deora", "_zygote", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stderr=stderr,
             )
@@ -71,12 +71,23 @@ def test_it_ends_with_its_supervisors_socket(zygote: Spawner) -> None:
 
 def test_a_supervisor_that_goes_away_during_the_start_is_no_fault() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    command = [sys.executable, "-m", "deora.supervisor.zygote", str(theirs.fileno())]
+    command = [sys.executable, "-m", "deora", "_zygote", str(theirs.fileno())]
     with subprocess.Popen(command, pass_fds=[theirs.fileno()], stderr=subprocess.PIPE) as process:
         theirs.close()
         ours.close()
         _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, b"")
+
+
+def test_it_imports_what_children_need_and_no_screens() -> None:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.close()
+    command = [sys.executable, "-X", "importtime", "-m", "deora", "_zygote", str(theirs.fileno())]
+    with theirs:
+        ended = subprocess.run(command, pass_fds=[theirs.fileno()], capture_output=True, text=True, check=True)
+    imported = {line.rpartition("|")[2].strip() for line in ended.stderr.splitlines()}
+    assert {"deora.worker.main", "deora.store.main", "deora.replay.main"} <= imported
+    assert not imported & {"click", "rich", "deora.cli.main"}
 
 
 def test_it_is_single_threaded_and_owns_nothing_but_its_socket(zygote: Spawner) -> None:
