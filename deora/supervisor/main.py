@@ -159,6 +159,8 @@ class Supervisor:
             await self._reload.stop()
             if self._upgrades:
                 clients = await self._hold()
+            else:
+                await self._refuse_who_comes()
             deadline_s = self._now_s() + STOP_S
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
@@ -235,6 +237,20 @@ class Supervisor:
         self._keep_access_log()
         if former is not None:
             await asyncio.to_thread(former.close)
+
+    async def _refuse_who_comes(self) -> None:
+        """Lets in who waits in the kernel's queue, and closes it: who comes now is refused, and knows that nothing was
+        done. An open queue would take his request, and reset him when the process ends.
+
+        A listener of systemd's is closed here alone: there he waits for the instance that follows.
+        """
+        if self._settings.tls is None:
+            entrance = Entrance(self._clients, self._settings.room)
+            with contextlib.suppress(OSError):  # nobody waits, or no descriptor is left
+                for _ in range(BACKLOG):
+                    sock, _ = self._listener.accept()
+                    await asyncio.get_running_loop().connect_accepted_socket(entrance, sock)
+        self._listener.close()
 
     async def _start(self) -> None:
         try:
