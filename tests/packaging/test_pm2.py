@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from bench.instance import ENVIRONMENT, PROJECT
-from bench.processes import answers, lasting_port
+from bench.peers.managers import install_pm2
+from bench.processes import NotMeasuredError, answers, lasting_port
 from tests.fakes.subscribers import wait_until
 
 FILE = PROJECT / "packaging" / "pm2" / "ecosystem.config.js"
@@ -47,21 +48,23 @@ def test_the_file_says_one_supervisor_in_fork_mode() -> None:
 class Pm2:
     """PM2 in a folder of its own; its daemon is ended by its id."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Path) -> None:
         self._folder = folder
+        self._program = program
         self.port = lasting_port()
         config = folder / "config"
         config.mkdir()
         (config / "servers.json").write_text(json.dumps({"port": self.port}), encoding="utf-8")
-        program = folder / "deora"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} -m deora "$@"\n', encoding="utf-8")
-        program.chmod(0o755)
+        deora = folder / "deora"
+        deora.write_text(f'#!/bin/sh\nexec {sys.executable} -m deora "$@"\n', encoding="utf-8")
+        deora.chmod(0o755)
         kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         self._environment = {
             **kept,
             "PM2_HOME": str(folder / "home"),
             "PYTHONPATH": str(PROJECT),
-            "DEORA_PROGRAM": str(program),
+            "DEORA_PROGRAM": str(deora),
+            "PM2_DISABLE_VERSION_CHECK": "true",
             "DEORA_FOLDER": str(folder),
             "DEORA_CONFIG": str(config),
             "DEORA_DATA": str(folder / "data"),
@@ -69,12 +72,11 @@ class Pm2:
 
     def run(self, *arguments: str) -> str:
         """What a command of PM2 prints."""
-        program = self._folder / "node_modules" / ".bin" / "pm2"
         # A file, not a pipe: the daemon inherits what it is given, and would keep a pipe open.
         printed = self._folder / "printed"
         with printed.open("wb") as output:
             subprocess.run(
-                [program, "--no-color", *arguments],
+                [self._program, "--no-color", *arguments],
                 check=True,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -110,18 +112,11 @@ class Pm2:
 @pytest.fixture
 def pm2(tmp_path: Path) -> Iterator[Pm2]:
     """PM2 from npm, installed for this test alone."""
-    if shutil.which("npm") is None:
-        pytest.skip("NOT TESTED UNDER PM2: npm is not installed (Debian: apt-get install npm)")
-    command = ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(tmp_path), "--cache", str(tmp_path / "npm")]
     try:
-        done = subprocess.run(
-            [*command, "pm2@7"], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=300
-        )
-    except subprocess.TimeoutExpired:
-        pytest.skip("NOT TESTED UNDER PM2: npm could not bring it within 300 s")
-    if done.returncode:
-        pytest.skip(f"NOT TESTED UNDER PM2: npm cannot bring it: {done.stderr.strip()[-300:]}")
-    one = Pm2(tmp_path)
+        program = install_pm2(tmp_path)
+    except NotMeasuredError as missing:
+        pytest.skip(f"NOT TESTED UNDER PM2: {missing}")
+    one = Pm2(tmp_path, program)
     try:
         yield one
     finally:
