@@ -25,6 +25,7 @@ def attributes(name: str, key: str) -> dict[str, str]:
     return {each["Key"]: each["Value"] for each in properties(name)[key]}
 
 
+@pytest.mark.torture
 def test_cfn_lint_has_no_complaint() -> None:
     program = shutil.which("cfn-lint")
     if program is None:
