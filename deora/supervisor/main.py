@@ -32,7 +32,7 @@ from deora.supervisor.abilities import idle_settings
 from deora.supervisor.alarm import Alarm
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
-from deora.supervisor.listeners import BACKLOG, CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
+from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening, shut
 from deora.supervisor.lock import InstanceLock
 from deora.supervisor.options import StartOptions
 from deora.supervisor.orders import Orders
@@ -160,7 +160,8 @@ class Supervisor:
             if self._upgrades:
                 clients = await self._hold()
             else:
-                await self._refuse_who_comes()
+                tls = self._settings.tls is not None
+                await shut(self._listener, None if tls else Entrance(self._clients, self._settings.room))
             deadline_s = self._now_s() + STOP_S
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
@@ -237,20 +238,6 @@ class Supervisor:
         self._keep_access_log()
         if former is not None:
             await asyncio.to_thread(former.close)
-
-    async def _refuse_who_comes(self) -> None:
-        """Lets in who waits in the kernel's queue, and closes it: who comes now is refused, and knows that nothing was
-        done. An open queue would take his request, and reset him when the process ends.
-
-        A listener of systemd's is closed here alone: there he waits for the instance that follows.
-        """
-        if self._settings.tls is None:
-            entrance = Entrance(self._clients, self._settings.room)
-            with contextlib.suppress(OSError):  # nobody waits, or no descriptor is left
-                for _ in range(BACKLOG):
-                    sock, _ = self._listener.accept()
-                    await asyncio.get_running_loop().connect_accepted_socket(entrance, sock)
-        self._listener.close()
 
     async def _start(self) -> None:
         try:
