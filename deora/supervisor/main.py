@@ -32,7 +32,15 @@ from deora.supervisor.abilities import idle_settings
 from deora.supervisor.alarm import Alarm
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
-from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening, shut
+from deora.supervisor.listeners import (
+    BACKLOG,
+    CONTROL_NAME,
+    control_directory,
+    listen_control,
+    listen_tcp,
+    listening,
+    shut,
+)
 from deora.supervisor.lock import InstanceLock
 from deora.supervisor.options import StartOptions
 from deora.supervisor.orders import Orders
