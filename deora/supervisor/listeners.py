@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +41,20 @@ def listen_tcp(host: str, port: int) -> socket.socket:
         raise StartError(f"cannot listen on {host}:{port}: {error.strerror}", hint=_hint(error, port)) from error
     sock.setblocking(False)
     return sock
+
+
+async def shut(listener: socket.socket, entrance: Callable[[], asyncio.Protocol] | None) -> None:
+    """Lets in by `entrance` who waits in the kernel's queue, and closes it: who comes now is refused, and knows that
+    nothing was done. An open queue would take his request, and reset him when the process ends.
+
+    Without an entrance nobody is let in: a TLS handshake may take long. A listener of systemd's is closed here alone:
+    there he waits for the instance that follows.
+    """
+    if entrance is not None:
+        with contextlib.suppress(OSError):  # nobody waits, or no descriptor is left
+            for _ in range(BACKLOG):
+                await asyncio.get_running_loop().connect_accepted_socket(entrance, listener.accept()[0])
+    listener.close()
 
 
 def listening(sockets: list[socket.socket]) -> socket.socket | None:

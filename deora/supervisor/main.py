@@ -28,11 +28,12 @@ from deora.gateway.surplus import Entrance
 from deora.observe.access import AccessLog
 from deora.observe.logs import AUDIT, configure, release
 from deora.observe.metrics import Metrics
+from deora.supervisor import listeners
 from deora.supervisor.abilities import idle_settings
 from deora.supervisor.alarm import Alarm
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.control import Control
-from deora.supervisor.listeners import BACKLOG, CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
+from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
 from deora.supervisor.lock import InstanceLock
 from deora.supervisor.options import StartOptions
 from deora.supervisor.orders import Orders
@@ -159,6 +160,9 @@ class Supervisor:
             await self._reload.stop()
             if self._upgrades:
                 clients = await self._hold()
+            else:
+                tls = self._settings.tls is not None
+                await listeners.shut(self._listener, None if tls else Entrance(self._clients, self._settings.room))
             deadline_s = self._now_s() + STOP_S
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
@@ -195,7 +199,7 @@ class Supervisor:
             Entrance(self._clients, settings.room),
             sock=self._listener.dup(),
             # What waits here while the process is stopped or becomes another one is as much as was asked for first.
-            backlog=BACKLOG,
+            backlog=listeners.BACKLOG,
             ssl=settings.tls,
             ssl_handshake_timeout=settings.handshake_s,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pwd
@@ -12,12 +13,13 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import psutil
 import pytest
 
 from bench.instance import DEORA, PROJECT, Instance
-from bench.processes import free_port
+from bench.processes import free_port, listens
 from tests.fakes.command import deora
 from tests.process.conftest import is_running
 
@@ -113,6 +115,28 @@ def test_a_second_signal_changes_nothing(instance: Callable[..., Instance]) -> N
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGTERM):
         os.kill(one.pid, number)
     one.wait_for_end(10)
+    assert one.ended() == 0
+
+
+def test_who_comes_while_it_stops_is_refused(instance: Callable[..., Instance]) -> None:
+    """He may go elsewhere, or come again: nothing was done. A queue that nobody looks at would take his request."""
+    one = instance()
+    workers = [worker["pid"] for worker in one.status()["workers"]]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    address = urlsplit(one.url)
+    waiting = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+    waiting.request("GET", "/v1/documents/a/b")
+    one.wait_until(lambda: any(worker["inflight"] for worker in one.status()["workers"]))
+    os.kill(one.pid, signal.SIGTERM)
+    one.wait_until(lambda: not listens(int(address.port or 0)))
+    # The stop takes its time: it waits for the request that is at work, and the client for its answer.
+    assert one.ended() is None
+    for pid in workers:
+        os.kill(pid, signal.SIGCONT)
+    assert waiting.getresponse().status == 404
+    waiting.close()
+    one.wait_for_end()
     assert one.ended() == 0
 
 

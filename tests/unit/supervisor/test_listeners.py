@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deora.errors import StartError
-from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
+from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening, shut
 
 
 def connects(sock: socket.socket) -> bool:
@@ -136,3 +137,25 @@ def test_it_lies_in_systemds_runtime_directory_or_in_the_data_directory(
     assert control_directory(tmp_path) == Path("/run/deora")
     monkeypatch.setenv("RUNTIME_DIRECTORY", "")
     assert control_directory(tmp_path) == tmp_path
+
+
+def test_who_waits_is_let_in_before_the_queue_is_closed() -> None:
+    async def run() -> list[asyncio.Protocol]:
+        let_in: list[asyncio.Protocol] = []
+
+        def entrance() -> asyncio.Protocol:
+            let_in.append(asyncio.Protocol())
+            return let_in[-1]
+
+        listener = listen_tcp("127.0.0.1", 0)
+        address = listener.getsockname()
+        waiting = [socket.create_connection(address) for _ in range(3)]
+        await shut(listener, entrance)
+        for sock in waiting:
+            sock.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        await asyncio.sleep(0)
+        return let_in
+
+    assert len(asyncio.run(run())) == 3
