@@ -45,6 +45,8 @@ def launch(data: Path, *more: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that runs the tests in the background has SIGINT ignored, and so would all that it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -74,7 +76,10 @@ def test_a_signal_at_any_moment_of_the_start_leaves_nothing_behind(tmp_path: Pat
         tree = [starter_process(starter), *starter_process(starter).children(recursive=True)]
         os.killpg(starter.pid, number)  # as a terminal does it
         asked_s = time.monotonic()
-        _, errors = starter.communicate(timeout=15)
+        try:
+            _, errors = starter.communicate(timeout=15)
+        finally:
+            starter.kill()
         assert time.monotonic() - asked_s < 10
         # Before its handlers stand a signal has its usual effect; from then on the end is a clean one.
         assert starter.returncode in (0, 1, -number), errors
