@@ -87,7 +87,13 @@ def test_the_list_of_commands_is_not_cut(deora: Deora) -> None:
     expected = (
         "init start stop restart reload upgrade status health alerts logs queue failover recover worker upstream token"
     )
-    assert [line.split()[0] for line in listed.splitlines()[1:]] == [*expected.split(), "config", "version"]
+    assert [line.split()[0] for line in listed.splitlines()[1:]] == [
+        *expected.split(),
+        "backup",
+        "restore",
+        "config",
+        "version",
+    ]
 
 
 @pytest.mark.parametrize("words", [["nope"], ["--nope"], ["status", "--nope"], ["status", "x"], ["queue", "nope"]])
