@@ -161,6 +161,11 @@ def test_what_is_no_whole_backup(store: StoreFile, tmp_path: Path) -> None:
     whole = (tmp_path / "b.db").read_bytes()
     assert look(tmp_path / "b.db").documents == 2
     bad = tmp_path / "bad.db"
+    # A page that none of the counts needs.
+    [(page,)] = store.rows("SELECT rootpage FROM sqlite_master WHERE name = 'documents_gone'")
+    bad.write_bytes(whole[: (page - 1) * 4096] + bytes(4096) + whole[page * 4096 :])
+    with pytest.raises(StoreError, match="no whole backup"):
+        look(bad)
     for content, said in ((b"text", "no backup of a store"), (whole[: len(whole) // 2], "no whole backup")):
         bad.write_bytes(content)
         with pytest.raises(StoreError, match=said):
