@@ -97,14 +97,10 @@ class Supervisor:
         self._gauges.backup = self._backups.state
         orders = Orders(self._arbiter, self._dispatch)
         self._alarm = Alarm(config, self._arbiter, self._gauges, time.monotonic)
-        changes = {
-            b"/admin/reload": self._reload.run,
-            b"/admin/upgrade": self.upgrade,
-            b"/admin/alerts:test": self._alarm.test,
-        }
-        self._control = Control(
-            self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, changes, self._backups
-        )
+        acts = {b"/admin/reload": self._reload.run, b"/admin/upgrade": self.upgrade}
+        acts[b"/admin/alerts:test"] = self._alarm.test
+        is_ready = self._arbiter.is_ready
+        self._control = Control(self._gauges, self._metrics, time.monotonic, is_ready, orders, acts, self._backups)
         self._upgrades = False
         sticky, next_id = config.loadbalancer.sticky, self._dispatch.next_request_id
         self._clients = Server(self._dispatch, settings.limits, settings.door, next_id, sticky=sticky)
