@@ -42,6 +42,9 @@ MACHINE_PATHS = re.compile(r"(?<![\w.~$}])/(?:root|home|work)/")
 # Who may read the wall clock, and what for. A venue's box may have it wrong by years and put it right at any moment, so
 # nothing is ordered, retried, expired or timed by it; whoever is added here says why that still holds.
 WALL_CLOCK = {
+    "deora/cli/checkup.py": "looks whether the clock can be right",
+    "deora/cli/soundings.py": "compares the clock with an upstream's",
+    "deora/backup/main.py": "names scheduled backups, and tells how old the last one is",
     "deora/cli/queue_transfer.py": "labels an exported file",
     "deora/clock.py": "defines it",
     "deora/observe/lines.py": "the time of a line, as the standard library stamped it",

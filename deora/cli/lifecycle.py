@@ -84,7 +84,7 @@ def _check(config: Config, data: Path, host: str | None) -> None:
 @click.command()
 @instance_options
 def stop(data: Path) -> None:
-    """Stop the running instance; return when its last process has gone.
+    """Stop the instance; return once all of it has gone.
 
     \b
     Example:
@@ -104,7 +104,7 @@ def stop(data: Path) -> None:
 @listen_options
 @click.pass_context
 def restart(ctx: click.Context, config: Path | None, data: Path, host: str | None, port: int | None) -> None:
-    """Stop the running instance, and start it again in the background.
+    """Stop the instance, and start it in the background.
 
     It gets the options that it was started with; one given here takes the place of the recorded one. Where no instance
     runs, one is started.

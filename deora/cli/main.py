@@ -7,7 +7,22 @@ from typing import Any, Final
 
 import click
 
-from deora.cli import alerts, config, lifecycle, logs, observe, project, queue, reload, token, upstream, worker
+from deora.cli import (
+    alerts,
+    backup,
+    config,
+    doctor,
+    lifecycle,
+    logs,
+    observe,
+    project,
+    queue,
+    reload,
+    support,
+    token,
+    upstream,
+    worker,
+)
 from deora.cli.terminal import report
 from deora.errors import DeoraError, NotRunningError
 
@@ -79,6 +94,10 @@ for _command in (
     worker.worker,
     upstream.upstream,
     token.token,
+    backup.backup,
+    backup.restore,
+    doctor.doctor,
+    support.support_bundle,
     config.config,
     project.version,
 ):

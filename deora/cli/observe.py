@@ -22,7 +22,7 @@ _COLOUR_OF_STATUS: Final = {"healthy": "green", "degraded": "yellow", "down": "r
 @instance_options
 @json_option
 def status(data: Path, as_json: bool) -> None:
-    """Show children, upstreams, queue and alerts of the instance.
+    """Show children, upstreams, queue and alerts.
 
     \b
     Example:

@@ -18,7 +18,7 @@ TIMEOUT_S: Final = 660.0
 
 @click.group()
 def worker() -> None:
-    """Drain workers, keep them out, bring them back, start them anew.
+    """Drain workers, keep out, bring back, start anew.
 
     No request fails by any of these. NAME is as `deora status` lists it.
 

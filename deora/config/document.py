@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterator
 from typing import Final
 
-from deora.config.abilities import IDLE
 from deora.config.fields import REQUIRED
 from deora.config.named import NAMED
 from deora.config.reading import allowed
@@ -29,13 +28,6 @@ every key is optional; what is left out has its default. `deora init` writes the
 
 An unknown key or a wrong value is an error, and nothing starts. All faults are reported at once; each names the file,
 the key, what was found and what is allowed. Of a secret nothing is shown, in faults as in every other output.
-"""
-
-_NOT_YET: Final = """\
-## Not in this version
-
-Some keys are there for what is to come. These have no effect yet, whatever their value, and the log names those that
-were changed: {idle}.
 """
 
 _SOURCES: Final = """\
@@ -106,15 +98,10 @@ _SECRETS: Final = {"": "", "password": " Its password is secret.", "value": " Se
 
 def document() -> str:
     """The whole page."""
-    not_yet = _NOT_YET.format(idle=_listed(IDLE))
-    parts = [_INTRODUCTION, not_yet, _SOURCES + "\n".join(_named_rows()) + "\n"]
+    parts = [_INTRODUCTION, _SOURCES + "\n".join(_named_rows()) + "\n"]
     parts += [_file_part(name) for name in FILES]
     parts.append(_LOOPBACK)
     return "\n".join(parts)
-
-
-def _listed(keys: tuple[str, ...]) -> str:
-    return ", ".join(f"`{key}`" for key in keys)
 
 
 def _named_rows() -> Iterator[str]:

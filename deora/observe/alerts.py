@@ -48,6 +48,8 @@ KINDS: Final[dict[str, Kind]] = {
     "pool-exhausted": Kind(WARNING, 5, 30),
     "redis-lost": Kind(WARNING, 0, 30),
     "clock-wrong": Kind(WARNING, 0, 0),
+    "backup-failed": Kind(WARNING, 0, 0),
+    "backup-late": Kind(WARNING, 0, 0),
     "failed-over": Kind(WARNING, 0, 0),
     "worker-out": Kind(WARNING, 0, 0),
 }

@@ -84,6 +84,7 @@ class Conditions:
             *self._clock(snapshot),
             *self._error_rate(snapshot, active),
             *_redis(snapshot),
+            *_backup(snapshot),
         ]
 
     def _processes(self, snapshot: Snapshot) -> Iterator[Condition]:
@@ -202,3 +203,16 @@ def _redis(snapshot: Snapshot) -> Iterator[Condition]:
     if snapshot.redis is False:
         hint = "bring it back; the disk cache does its part meanwhile"
         yield Condition("redis-lost", "", "Redis does not answer", hint, at_once=True)
+
+
+def _backup(snapshot: Snapshot) -> Iterator[Condition]:
+    backup = snapshot.backup
+    if backup is None:
+        return
+    if backup.error is not None:
+        hint = backup.hint or "it is tried again by itself; see the log"
+        yield Condition("backup-failed", "", backup.error, hint)
+    if backup.is_late:
+        since = "none was made since the start" if backup.age_s is None else f"the last one is {backup.age_s:.0f} s old"
+        detail = f"a backup is due every {backup.every_s:.0f} s, and {since}"
+        yield Condition("backup-late", "", detail, "look after the disk for backups")

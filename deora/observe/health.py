@@ -79,6 +79,26 @@ class UpstreamState:
 
 
 @dataclass(frozen=True, slots=True)
+class BackupState:
+    """The scheduled backups: where they go and how often, what became of the last one. Times are seconds.
+
+    `age_s`: since the last one was made; None where none was since the start. `is_late`: for too long.
+    """
+
+    folder: str
+    every_s: float
+    running: bool
+    age_s: float | None
+    file: str | None
+    size_bytes: int | None
+    took_s: float | None
+    failures: int
+    error: str | None
+    hint: str | None
+    is_late: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All that health and status are worked out from. Sizes are bytes, times seconds. `redis`: whether it answers;
     None where none is configured. `refusal`: why the store takes no new writes; None while it does. `damage`: what
@@ -87,6 +107,7 @@ class Snapshot:
     `answers` and `errors` (5xx) count since the start. `clock_offset_s`: what the wall clock adds to the time since
     boot. `replayed`: entries that each upstream has taken, or refused, since the start. `latencies`: the store's
     `commit` and `sync`, as `metrics.Histogram` has them. `alerts`: rows of `observe.alerts`.
+    `backup`: None where none are scheduled.
     """
 
     version: str
@@ -115,6 +136,7 @@ class Snapshot:
     replayed: dict[str, int] = field(default_factory=dict)
     latencies: dict[str, Any] = field(default_factory=dict)
     alerts: list[dict[str, Any]] = field(default_factory=list)
+    backup: BackupState | None = None
 
 
 def children(snapshot: Snapshot) -> list[tuple[str, WorkerState | ProcessState]]:
@@ -282,8 +304,15 @@ def status_document(snapshot: Snapshot) -> dict[str, Any]:
         ],
         "queue": {name: snapshot.queue[name] for name in QUEUE_MEMBERS},
         "cache": snapshot.cache,
+        **({"backup": _backup(snapshot.backup)} if snapshot.backup is not None else {}),
         "alerts": snapshot.alerts,
     }
+
+
+def _backup(backup: BackupState) -> dict[str, Any]:
+    """What status shows of the scheduled backups, where there are any."""
+    names = ("folder", "every_s", "running", "age_s", "file", "size_bytes", "took_s", "failures", "error")
+    return {name: getattr(backup, name) for name in names}
 
 
 # States that an operator has put a worker into.

@@ -26,6 +26,7 @@ def render(snapshot: Snapshot, metrics: Metrics) -> bytes:
         *_upstreams(snapshot),
         *_cache(snapshot),
         *_disk(snapshot),
+        *_backup(snapshot),
         *_alerts(snapshot),
     ]
     lines: list[str] = []
@@ -203,6 +204,22 @@ def _disk(snapshot: Snapshot) -> Iterable[Family]:
     ):
         if size_bytes is not None:
             yield name, "gauge", help_text, [(name, {}, size_bytes)]
+
+
+def _backup(snapshot: Snapshot) -> Iterable[Family]:
+    backup = snapshot.backup
+    if backup is None:
+        return
+    gauges = (
+        ("deora_backup_age_seconds", "Since the last scheduled backup was made.", backup.age_s),
+        ("deora_backup_size_bytes", "Size of the last scheduled backup.", backup.size_bytes),
+        ("deora_backup_duration_seconds", "What the last scheduled backup took.", backup.took_s),
+    )
+    for name, help_text, value in gauges:
+        if value is not None:
+            yield name, "gauge", help_text, [(name, {}, value)]
+    name = "deora_backup_failures_total"
+    yield name, "counter", "Scheduled backups that failed.", [(name, {}, backup.failures)]
 
 
 def _line(sample: Sample) -> str:

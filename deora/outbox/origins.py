@@ -19,12 +19,14 @@ from deora.outbox.statements import SQL
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Whose entries, for which upstream."""
+    """Whose entries, for which upstream. `upto`: the last number that this store itself gave out in an earlier life;
+    0 where it was another box's."""
 
     id: int
     upstream: int
     node: str
     epoch: str
+    upto: int = 0
 
 
 class Origins:
@@ -56,6 +58,10 @@ class Origins:
             (origin.id, origin.node, origin.epoch) for origin in self._by_id.values() if origin.upstream == upstream
         ]
 
+    def lives(self, upstream: int) -> list[Origin]:
+        """The earlier lives of this store."""
+        return [origin for origin in self._by_id.values() if origin.upstream == upstream and origin.upto]
+
     def of_entries(self, upstream: int, ids: list[int]) -> dict[int, Origin]:
         """Which of these entries of an upstream were taken over, and from whom. They have been written."""
         if not any(origin.upstream == upstream for origin in self._by_id.values()):
@@ -65,9 +71,10 @@ class Origins:
         }
 
     def known(self, origin: Origin, numbers: Iterable[int]) -> set[int]:
-        """Which of these numbers have come in before."""
-        rows = self._db.execute(SQL["imported"], (origin.id, orjson.dumps(list(numbers))))
-        return {number for (number,) in rows}
+        """Which of these numbers have come in before, or were given out by this store in an earlier life."""
+        numbers = list(numbers)
+        rows = self._db.execute(SQL["imported"], (origin.id, orjson.dumps(numbers)))
+        return {number for (number,) in rows} | {number for number in numbers if number <= origin.upto}
 
     def note(self, origin: Origin, numbers: Iterable[int]) -> None:
         """These numbers have come in."""

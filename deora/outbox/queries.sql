@@ -136,14 +136,14 @@ SELECT id, upstream, origin, number, state, writes, created_us FROM entries
   WHERE id > ? AND id <= ? ORDER BY id LIMIT ?;
 
 -- name: give_up_numbers
-INSERT INTO given_up (upstream, first, last) VALUES (?, ?, ?);
+INSERT INTO given_up (upstream, origin, first, last) VALUES (?, ?, ?, ?);
 
 -- name: give_up_number_of
-INSERT INTO given_up (upstream, first, last) SELECT upstream, number, number FROM entries
-  WHERE id = ? AND origin IS NULL;
+INSERT OR IGNORE INTO given_up (upstream, origin, first, last)
+  SELECT upstream, coalesce(origin, 0), number, number FROM entries WHERE id = ?;
 
 -- name: given_up
-SELECT first, last FROM given_up WHERE upstream = ? ORDER BY first;
+SELECT origin, first, last FROM given_up WHERE upstream = ? ORDER BY origin, first;
 
 -- name: delete_entry
 DELETE FROM entries WHERE id = ?;
@@ -164,7 +164,7 @@ FROM entries INDEXED BY entries_live WHERE upstream = :upstream AND state = 0;
 SELECT id, upstream, length(payload), running_s, state, commit_no FROM entries WHERE id > ? ORDER BY id LIMIT ?;
 
 -- name: origins
-SELECT id, upstream, node, epoch FROM origins;
+SELECT id, upstream, node, epoch, upto FROM origins;
 
 -- name: add_origin
 INSERT INTO origins (id, upstream, node, epoch) VALUES (?, ?, ?, ?);

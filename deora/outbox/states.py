@@ -9,7 +9,9 @@
            |      RETRY               |              |
            +--------------------------+--------------+
 
-FOUND, a rarity, takes PENDING and DEAD to DONE: upstream was restored twice, and by its cursor it has the entry.
+FOUND, a rarity, takes PENDING and DEAD to DONE: upstream was restored twice, or this store was, and by upstream's
+cursor it has the entry. FOUND_REFUSED takes PENDING to DEAD: this store was restored, and upstream had refused the
+entry.
 
 PENDING and INFLIGHT are stored as the same number: which entries are inflight is what the persisted batches hold, so a
 claim writes one row and not one for each entry, and ending a batch can never leave an entry "running" for ever.
@@ -43,6 +45,7 @@ class Event(Enum):
     PRUNE = "prune"
     REQUEUE = "requeue"
     FOUND = "found upstream"
+    FOUND_REFUSED = "found refused"
 
 
 TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
@@ -54,9 +57,10 @@ TRANSITIONS: Final[dict[tuple[State, Event], State]] = {
     (State.DEAD, Event.DROP): State.GONE,
     (State.DONE, Event.PRUNE): State.GONE,
     (State.DONE, Event.REQUEUE): State.PENDING,
-    # Upstream was restored, and by its cursor this entry is among what it holds.
+    # Upstream or this store was restored, and the cursor has decided this entry.
     (State.PENDING, Event.FOUND): State.DONE,
     (State.DEAD, Event.FOUND): State.DONE,
+    (State.PENDING, Event.FOUND_REFUSED): State.DEAD,
 }
 
 STORED: Final[dict[State, int]] = {State.PENDING: 0, State.INFLIGHT: 0, State.DONE: 1, State.DEAD: 2}

@@ -370,23 +370,6 @@ class Outbox:
             released += self.load(row.members)
         return released
 
-    def requeue(self, upstream: Upstream, entry: Entry) -> None:
-        """Puts a done entry back at its place. Its heads may be new ones."""
-        self._db.execute(SQL["requeue"], (encode_heads(entry.heads), entry.id))
-        self.queues.rejoin(entry.heads, upstream.id, entry.id, entry.priority)
-        upstream.count(State.DONE, State.PENDING, entry.priority, len(entry.payload) + OVERHEAD_BYTES)
-
-    def found(self, upstream: Upstream, entry: Entry, state: State, running_s: int) -> None:
-        """Upstream turns out to have an entry that is pending (and in no batch) or dead: it is done."""
-        if state is State.DEAD:
-            self._db.execute(SQL["delete_dead_letters"], (entry.id,))
-        elif entry.id > upstream.joined:
-            upstream.tail -= 1
-        else:
-            self.queues.leave(entry.heads, entry.id)
-        self._db.execute(SQL["found"], (running_s, entry.id))
-        upstream.count(state, State.DONE, entry.priority, len(entry.payload) + OVERHEAD_BYTES)
-
     def _remove_batch(self, batch_id: str) -> _Row | None:
         row = self._batches.pop(batch_id, None)
         if row is not None:

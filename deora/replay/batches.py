@@ -102,3 +102,9 @@ LOST: Final = (
     "the queue of {box}, which this box had taken over, is in other hands: {holder}. This box sends nothing any more;"
     " its own queue can go there too: `deora queue export` here, `deora queue import` there"
 )
+
+RESTORED_TWICE: Final = (
+    "the backup that this box was restored from is in use elsewhere: {holder} has the queue of {box}. One box alone may"
+    " have it, so this one sends nothing. What it has accepted since can go there: `deora queue export` here,"
+    " `deora queue import` there"
+)

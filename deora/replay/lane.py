@@ -110,7 +110,7 @@ class Lane:
         self._standing: Standing | None = None
         self._carrying = Carrying(self._read_cursor)
         self._successes = 16
-        self._restored = Restored(name, store, self._apply, self._take_over)
+        self._restored = Restored(name, store, self._apply, self._take_over, self._read_cursor)
         # Upstream was restored, and the queue has not come to terms with that.
         self._lost = False
         # The entries of the last batch that was struck and fenced.
@@ -344,8 +344,9 @@ class Lane:
             _log.error("replay stopped: %s", reason, extra={"upstream": self.name})
         self._shown("stopped", reason)
 
-    async def _take_over(self, key: CursorKey, box: str) -> Cursor | Failure:
-        return await self._call(self._upstream.take_over(key, box), self._settings.cursor_deadline_s)
+    async def _take_over(self, key: CursorKey, predecessor: str | None) -> Cursor | Failure:
+        marking = self._upstream.take_over(key, self._key.box, predecessor)
+        return await self._call(marking, self._settings.cursor_deadline_s)
 
     async def _apply(self, delivery: Delivery) -> Outcome:
         return await self._call(self._upstream.apply(delivery), self._settings.deadline_s)

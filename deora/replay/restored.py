@@ -1,4 +1,5 @@
-"""A cursor that went back: upstream was restored from a backup, or replaced by an empty one.
+"""A cursor that went back: upstream was restored from a backup, or replaced by an empty one. And a store that was
+restored itself (`deora.store.lives`): its cursor is a new one, and those of its earlier lives are taken over first.
 
 What its cursor covers tells which entries it has. The store queues again what it lacks and this box still keeps
 (`deora.store.restored`); where it lacks what this box no longer keeps, nothing is sent and a person decides.
@@ -18,9 +19,10 @@ from typing import Any, Final, Protocol
 
 from deora.documents.values import timestamp_text
 from deora.errors import DeoraError
-from deora.replay.batches import LOST, STOPS, Verdict
+from deora.replay.batches import LOST, RESTORED_TWICE, STOPS, Verdict
 from deora.replay.coverage import Coverage
-from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Failure, Outcome, Refused
+from deora.replay.takeover import Read, Take, taken_over
+from deora.upstream.base import Applied, Cursor, CursorKey, Delivery, Outcome, Refused
 
 RESTORED: Final = "restored"
 """The id under which the cursor is moved. One is enough: its seq is taken once."""
@@ -57,19 +59,21 @@ class RestoreCalls(Protocol):
 
 class Restored:
     """Comes to terms with one upstream. `apply` sends a delivery, as the lane does; `take` puts the marker of this box
-    into a cursor."""
+    into a cursor, and `read` reads one."""
 
     def __init__(
         self,
         name: str,
         store: RestoreCalls,
         apply: Callable[[Delivery], Awaitable[Outcome]],
-        take: Callable[[CursorKey, str], Awaitable[Cursor | Failure]],
+        take: Take,
+        read: Read,
     ) -> None:
         self._name = name
         self._store = store
         self._apply = apply
         self._take = take
+        self._read = read
 
     async def is_due(self, cursor: Cursor | None) -> bool:
         """Whether this cursor went back. While the upstream is paused that is nobody's business: a restore may be under
@@ -99,7 +103,7 @@ class Restored:
         covered = [[None, coverage.watermark, coverage.ranges, coverage.refused], *others]
         missing, before_us = await self._store.survey(self._name, covered)
         if missing:
-            raise self._beyond_reach(cursor, missing, before_us)
+            raise self._beyond_reach(cursor if known.seq else None, missing, before_us)
         if not is_moved and not await self._move(key, cursor, coverage, target):
             return False
         await self._store.requeue(self._name, target, RESTORED, covered)
@@ -108,14 +112,19 @@ class Restored:
     async def _others(self, known: Known, box: str) -> list[Any] | None:
         """What the cursors cover that were taken over, which went back as well, perhaps to before the marker was in
         them; None where that cannot be read now. A batch that moves one of them moves the own one, too, so what is read
-        here is final once that one is moved from where it was read."""
+        here is final once that one is moved from where it was read.
+
+        The youngest first: it is the last life of a restored store, through which it has those before. So of two boxes
+        that are restored from one backup, one has all of them."""
         covered = []
-        for origin, node, epoch in known.origins:
-            cursor = await self._take(CursorKey(node, epoch, 0), box)
+        for origin, node, epoch in sorted(known.origins, reverse=True):
+            cursor = await taken_over(CursorKey(node, epoch, 0), box, self._take, self._read)
             if not isinstance(cursor, Cursor):
                 return None
             if cursor.taken_by != box:
-                raise DeoraError(LOST.format(box=f"{node}.{epoch}", holder=cursor.taken_by))
+                is_former = node == box.partition(".")[0]
+                reason = RESTORED_TWICE if is_former else LOST
+                raise DeoraError(reason.format(box=f"{node}.{epoch}", holder=cursor.taken_by))
             coverage = Coverage.decode(cursor.applied)
             covered.append([origin, coverage.watermark, coverage.ranges, coverage.refused])
         return covered
@@ -131,8 +140,14 @@ class Restored:
             )
         return isinstance(outcome, Applied)
 
-    def _beyond_reach(self, cursor: Cursor, missing: int, before_us: int | None) -> DeoraError:
-        found = "was restored from a backup" if cursor.seq else "was replaced by an empty one, or its cursor deleted"
+    def _beyond_reach(self, cursor: Cursor | None, missing: int, before_us: int | None) -> DeoraError:
+        """`cursor`: None where this store was restored and has none yet."""
+        if cursor is None:
+            found = "is not as the backup of this store knew it: it was restored, too, or it is another one"
+        else:
+            found = (
+                "was restored from a backup" if cursor.seq else "was replaced by an empty one, or its cursor deleted"
+            )
         when = f", accepted before {timestamp_text(before_us)}," if before_us is not None else ""
         return DeoraError(
             f"upstream {found}, and of the entries that it lacks {missing}{when} are no longer kept on this box"

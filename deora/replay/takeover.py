@@ -3,11 +3,15 @@
 The marker is a compare-and-set: of two boxes that import the same file, one has it, and the other is told which. From
 then on the source's batches fail the comparison, so what the cursor covers is final: it can be read, and what it does
 not cover can be sent by this box.
+
+A marker passes on with the queue of the box that it names: whoever has taken that box's cursor over may put its own
+name in the marker's place. So a store that was restored goes on with what its earlier lives had taken over.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,10 +20,48 @@ from deora.errors import DeoraError, Problem
 from deora.replay.breaker import State
 from deora.replay.coverage import Coverage
 from deora.replay.reads import Opener, Source
-from deora.upstream.base import Cursor, CursorKey, Failure
+from deora.upstream.base import Cursor, CursorKey, Failure, Unauthorised, Unclear
 
 # An operator waits, and two calls to each upstream make a page of an import.
 TAKE_DEADLINE_S: Final = 10.0
+
+
+Take = Callable[[CursorKey, str | None], Awaitable[Cursor | Failure]]
+"""`Upstream.take_over` for one taker: the cursor's key and the predecessor."""
+Read = Callable[[CursorKey], Awaitable[Cursor | Failure | None]]
+
+
+async def taken_over(
+    key: CursorKey, box: str, take: Take, read: Read, predecessor: str | None = None
+) -> Cursor | Failure:
+    """Takes a cursor over for `box`, also from a box whose own cursor `box` has: that one sends nothing any more. The
+    cursor as it stands then; whoever its marker names has it."""
+    cursor = await take(key, predecessor)
+    while isinstance(cursor, Cursor) and cursor.taken_by is not None and cursor.taken_by != box:
+        has = await _has(box, cursor.taken_by, read)
+        if isinstance(has, Unclear | Unauthorised):
+            return has
+        if not has:
+            return cursor
+        cursor = await take(key, cursor.taken_by)
+    return cursor
+
+
+async def _has(box: str, other: str, read: Read) -> bool | Failure:
+    """Whether `box` has the cursor of the box named `other`: from it, or from who had it before."""
+    passed: set[str] = set()
+    while other not in passed:
+        passed.add(other)
+        node, _, epoch = other.partition(".")
+        cursor = await read(CursorKey(node, epoch, 0))
+        if isinstance(cursor, Unclear | Unauthorised):
+            return cursor
+        if cursor is None or cursor.taken_by is None:
+            return False
+        if cursor.taken_by == box:
+            return True
+        other = cursor.taken_by
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +116,14 @@ class Takeovers:
 
     async def _marked(self, source: Source, asked: Asked, box: str) -> Cursor:
         predecessor = asked.sender if asked.sender != asked.key.box else None
-        marking = source.upstream.take_over(asked.key, box, predecessor)
-        cursor = self._answered(source, await source.ask(marking, TAKE_DEADLINE_S))
+        marked = await taken_over(
+            asked.key,
+            box,
+            lambda key, former: source.ask(source.upstream.take_over(key, box, former), TAKE_DEADLINE_S),
+            lambda key: source.ask(source.upstream.read_cursor(key), TAKE_DEADLINE_S),
+            predecessor,
+        )
+        cursor = self._answered(source, marked)
         assert cursor is not None
         if cursor.taken_by != box:
             raise _conflict(

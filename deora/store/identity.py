@@ -25,11 +25,16 @@ def load_identity(db: sqlite3.Connection) -> tuple[tuple[str, str], Progress]:
     """Who this store is, made up where the file is new, and how far it has come."""
     row = db.execute("SELECT node, epoch FROM identity").fetchone()
     if row is None:
-        row = (_random_name(10), _random_name(8))
+        row = (_random_name(10), new_epoch())
         db.execute("INSERT INTO identity (node, epoch) VALUES (?, ?)", row)
     node, epoch = row
     commit_no, entry_id, running_s = db.execute("SELECT commit_no, entry_id, running_s FROM progress").fetchone()
     return (node, epoch), Progress(epoch, commit_no, entry_id, running_s)
+
+
+def new_epoch() -> str:
+    """The name of a life that begins."""
+    return _random_name(8)
 
 
 def new_batch_id() -> str:

@@ -13,6 +13,8 @@ The replayer finds that upstream's cursor went back, and asks twice, each an err
 Each step is one transaction and leaves every entry right or untouched, so all of it can begin anew at any point: until
 the last step the known cursor matches none that upstream could have, and nothing is sent.
 
+What is said here of this store's own entries goes for those of its earlier lives, too (see `store.lives`).
+
 Documents. The base of each document whose writes wait again is LOST (see `store.view`): the view stands. Only copies of
 a snapshot behind the moved cursor replace it, and those have these writes put on top, once.
 """
@@ -28,6 +30,7 @@ from typing import Any, Final
 from deora.clock import Clock
 from deora.documents.writes import decode_writes
 from deora.errors import Problem
+from deora.outbox import judged
 from deora.outbox.figures import LOST, Upstream
 from deora.outbox.heads import document_of, head_id
 from deora.outbox.numbers import Covered, Spans, extend, joined, size, without
@@ -48,6 +51,8 @@ _log = logging.getLogger("deora.store")
 ROWS_AT_ONCE: Final = 2000
 WRITES_AT_ONCE: Final = 100
 
+REFUSED: Final = "upstream had refused this entry before its queue was taken over"
+
 
 Cursors = dict[int | None, Covered]
 """What upstream's cursors cover: this store's own under None, those that were taken over under their origins."""
@@ -55,12 +60,18 @@ Cursors = dict[int | None, Covered]
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What was found for these cursors. `before_us`: when the oldest of the entries was accepted that are kept and that
-    upstream lacks; what is missing is older."""
+    """What was found for these cursors. `missing`: numbers of this life's entries (0) and of earlier ones' (by origin).
+    `before_us`: when the oldest of the entries was accepted that are kept and that upstream lacks; what is missing is
+    older."""
 
     covered: Cursors
-    missing: Spans
+    missing: dict[int, Spans]
     before_us: int | None
+
+    @property
+    def count(self) -> int:
+        """How many entries are missing."""
+        return sum(map(size, self.missing.values()))
 
 
 class Restored:
@@ -98,25 +109,29 @@ class Restored:
         if found is None or found.covered != cursors:
             found = yield from self._look(upstream, cursors)
             self._surveys[upstream.name] = found
-        return [size(found.missing), found.before_us]
+        return [found.count, found.before_us]
 
     def _look(self, upstream: Upstream, cursors: Cursors) -> Generator[None, None, Survey]:
-        """Own entries alone are counted: what another box accepted, that box may have as well."""
-        covered = cursors[None]
-        undecided = covered.undecided(upstream.number)
-        kept: Spans = []
+        """Own entries alone are counted, of all lives: what another box accepted, that box may have as well."""
+        upto: dict[int | None, int] = {None: upstream.number}
+        upto.update((life.id, life.upto) for life in self._outbox.origins.lives(upstream.id) if life.id in cursors)
+        kept: dict[int, Spans] = {origin or 0: [] for origin in upto}
         before_us = None
         position, last = 0, self._progress.entry_id
         while rows := self._rows(position, last):
             for ident, owner, origin, number, _, _, created_us in rows:
                 position = ident
-                if owner == upstream.id and origin is None:
-                    extend(kept, number)
-                    if before_us is None and not covered.holds(number):
+                if owner == upstream.id and origin in upto:
+                    extend(kept[origin or 0], number)
+                    if before_us is None and not cursors[origin].holds(number):
                         before_us = created_us
             yield
-        given_up = self._db.execute(SQL["given_up"], (upstream.id,)).fetchall()
-        missing = without(undecided, joined([*kept, *given_up]))
+        for origin, first, number in self._db.execute(SQL["given_up"], (upstream.id,)):
+            kept.setdefault(origin, []).append((first, number))
+        missing = {
+            origin or 0: without(cursors[origin].undecided(number), joined(kept[origin or 0]))
+            for origin, number in upto.items()
+        }
         return Survey(cursors, missing, before_us)
 
     def _rows(self, position: int, last: int) -> list[tuple[Any, ...]]:
@@ -127,23 +142,24 @@ class Restored:
     def accept(self, upstream: Upstream) -> dict[str, Any]:
         """An operator gives up what is missing; an operation. Raises Problem where nothing is known to be missing."""
         found = self._surveys.get(upstream.name)
-        if not upstream.lost or found is None or not found.missing:
+        if not upstream.lost or found is None or not found.count:
             raise Problem(
                 "conflict",
                 f"no entries of upstream {upstream.name} are missing",
                 hint="after a start it takes some seconds until they are counted; /status says what is the matter",
             )
-        lost = size(found.missing)
+        spans = [
+            (upstream.id, origin, first, last) for origin, missing in found.missing.items() for first, last in missing
+        ]
         _log.warning(
             "an operator accepted the loss of entries that upstream %s lacks and this box no longer keeps",
             upstream.name,
-            extra={"entries": lost, "numbers": [list(span) for span in found.missing[:100]]},
+            extra={"entries": found.count, "numbers": [[first, last] for _, _, first, last in spans[:100]]},
         )
-        spans = [(upstream.id, first, last) for first, last in found.missing]
         self._db.executemany(SQL["give_up_numbers"], spans)
         del self._surveys[upstream.name]
         upstream.paused, upstream.changed = False, True
-        return {"upstream": upstream.name, "accepted": lost}
+        return {"upstream": upstream.name, "accepted": found.count}
 
     # -- in step again
 
@@ -163,12 +179,12 @@ class Restored:
         while rows := self._rows(position, last):
             position, changing = _part(rows, upstream.id, cursors)
             for entry in self._outbox.load(list(changing)):
-                state = changing[entry.id]
-                if allowed(state, Event.REQUEUE) is not None:
+                state, becomes = changing[entry.id]
+                if becomes is State.PENDING:
                     self._requeue(upstream, entry, seq)
                     count += 1
                 else:
-                    self._found(upstream, entry, state, seq)
+                    self._found(upstream, entry, state, becomes, seq)
             yield
         self._outbox.moved(upstream, seq, cursor_id)
         self._surveys.pop(upstream.name, None)
@@ -183,7 +199,7 @@ class Restored:
         documents = [self._documents.get(path) or self._documents.create(path) for path in paths]
         heads = tuple(head_id(document.id, upstream.id) for document in documents)
         placed = Entry(entry.id, entry.number, entry.commit_no, entry.priority, entry.writes, heads, entry.payload)
-        self._outbox.requeue(upstream, placed)
+        judged.requeue(self._outbox, upstream, placed)
         for document in documents:
             self._documents.changed(document.path, document)
             if upstream.name == PRIMARY:
@@ -198,14 +214,17 @@ class Restored:
         self._progress.commit_no += 1
         document.show(view, self._progress.version(), entry.commit_no, self._clock.wall_us())
 
-    def _found(self, upstream: Upstream, entry: Entry, state: State, seq: int) -> None:
-        self._outbox.found(upstream, entry, state, self._progress.running_s)
+    def _found(self, upstream: Upstream, entry: Entry, state: State, becomes: State, seq: int) -> None:
+        running_s = self._progress.running_s
+        if becomes is State.DEAD:
+            holds = self._settlements.dead_holds
+            judged.found_refused(self._outbox, upstream, entry, running_s, REFUSED, holds=holds)
+        else:
+            judged.found(self._outbox, upstream, entry, state, running_s)
         if upstream.name == PRIMARY:
             for document in self._documents.get_ids({document_of(head) for head in entry.heads}):
-                if state is State.DEAD:
-                    document.dead -= 1
-                else:
-                    document.pending -= 1
+                document.pending -= int(state is not State.DEAD)
+                document.dead += int(becomes is State.DEAD) - int(state is State.DEAD)
                 self._lose(document, seq)
 
     def _lose(self, document: Document, seq: int) -> None:
@@ -219,20 +238,32 @@ def _cursors(covered: list[Any]) -> Cursors:
     return {origin: Covered.from_wire(*parts) for origin, *parts in covered}
 
 
-def _part(rows: list[tuple[Any, ...]], upstream: int, cursors: Cursors) -> tuple[int, dict[int, State]]:
+def _part(rows: list[tuple[Any, ...]], upstream: int, cursors: Cursors) -> tuple[int, dict[int, tuple[State, State]]]:
     """Which entries of these rows (in no batch any more) have another state upstream, with the state that they have
-    here; no more than one step may change. And the last row that was looked at."""
-    changing: dict[int, State] = {}
+    here and that one; no more than one step may change. And the last row that was looked at."""
+    changing: dict[int, tuple[State, State]] = {}
     left = WRITES_AT_ONCE
     position = 0
     for ident, owner, origin, number, stored, writes, _ in rows:
         state = state_of(stored, in_batch=False)
         # Of a cursor that was taken over since nothing is known, and nothing of its entries was ever lost.
         covered = cursors.get(origin) if owner == upstream else None
-        if covered is not None and covered.holds(number) is not (state is State.DONE):
+        becomes = _fate(covered, number, state, is_own=origin is None) if covered is not None else state
+        if becomes is not state:
             if changing and writes > left:
                 break
-            changing[ident] = state
+            changing[ident] = state, becomes
             left -= writes
         position = ident
     return position, changing
+
+
+def _fate(covered: Covered, number: int, state: State, *, is_own: bool) -> State:
+    """The state of an entry by what a cursor covers. One that waits, was accepted in another life and is refused there
+    is dead: it may have been retried since under another number, which only that life knew."""
+    event = Event.REQUEUE
+    if covered.holds(number):
+        event = Event.FOUND
+    elif number in covered.refused and not is_own and state is State.PENDING:
+        event = Event.FOUND_REFUSED
+    return allowed(state, event) or state

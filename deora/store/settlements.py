@@ -47,7 +47,9 @@ class Settlements:
             else:
                 self._move_base(document, payloads[document.id])
                 self._documents.changed(document.path, document)
-            document.base_seq, document.checked_us = upstream.seq, now_us
+            document.base_seq = upstream.seq
+            if document.base_state != Base.LOST:
+                document.checked_us = now_us
             self.notices[document.path] = None
         return [entry.commit_no for entry in entries]
 
@@ -95,8 +97,9 @@ class Settlements:
         # Its queues must be whole before its place in them is looked for.
         self._outbox.join_all()
         db = self._outbox.database
-        upstream.number += int(is_own)
-        db.execute(SQL["give_up_number_of"], (entry.id,))
+        if is_own:
+            upstream.number += 1
+            db.execute(SQL["give_up_number_of"], (entry.id,))
         db.execute(SQL["revive"], (upstream.number if is_own else None, entry.id))
         db.execute(SQL["delete_dead_letters"], (entry.id,))
         self._outbox.queues.rejoin(entry.heads, upstream.id, entry.id, entry.priority)

@@ -8,6 +8,7 @@ again from the base.
 
 Where upstream was restored, the base of a document whose writes it has lost is LOST: it holds them, upstream does not.
 Until a copy comes the view stands as it is, with all that clients were told, and nothing is worked out from the base.
+So it is with every document of a store that was restored from a backup.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _UPDATE: Final = """UPDATE documents SET version = ?2, commit_no = ?3, created_u
   dead = ?7, base_state = ?8, view = CAST(?9 AS TEXT), base = CAST(?10 AS TEXT), base_seq = ?11, checked_us = ?12
   WHERE id = ?1"""
 _IN_STEP: Final = """UPDATE documents SET pending = 0, base_state = CASE base_state WHEN 3 THEN 3 ELSE 1 END,
-  base = NULL, base_seq = ?2, checked_us = ?3 WHERE id = ?1"""
+  base = NULL, base_seq = ?2, checked_us = CASE base_state WHEN 3 THEN checked_us ELSE ?3 END WHERE id = ?1"""
 _EARLIEST_US: Final = -(2**63)
 _LATEST_US: Final = 2**63 - 1
 _GONE: Final = """SELECT id FROM documents INDEXED BY documents_gone

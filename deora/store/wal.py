@@ -23,6 +23,7 @@ _FRAME: Final = struct.Struct(">IIIIII")
 # The index's first header: what stands before the frame count, frame count and pages in native order, the salts as the
 # WAL has them; then, behind the header's second copy, how many frames have been copied into the file.
 _INDEX: Final = struct.Struct("=16xIIII8s")
+_PUBLISHED_BYTES: Final = 48
 _BACKFILLED: Final = struct.Struct("=I")
 _BACKFILLED_AT: Final = 96
 INDEX_HEADERS_BYTES: Final = 96
@@ -41,6 +42,15 @@ class Index:
     salts: Salts
     frames: int
     backfilled: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What the index says to other processes: whose frames (salts), how many, and the file's size with them."""
+
+    salts: Salts
+    frames: int
+    size_pages: int
 
 
 @dataclass(slots=True)
@@ -72,17 +82,43 @@ def read_index(descriptor: int) -> Index | None:
 
 
 def page_numbers(descriptor: int, first: int, last: int) -> set[int]:
-    """The pages in the frames `first` (from 0) up to `last` (not counted in), by the index behind this descriptor.
+    """The pages in the frames `first` (from 0) up to `last` (not counted in), by the index behind this descriptor."""
+    return set(frame_pages(descriptor, first, last))
+
+
+def frame_pages(descriptor: int, first: int, last: int) -> array[int]:
+    """The page of each of these frames, in their order.
 
     The index comes in blocks: the pages of its frames, then a table of hashes. The first begins with the header.
     """
-    found: set[int] = set()
+    found = array("I")
     while first < last:
         block, place = divmod(first + _HEADER_PLACES, _BLOCK_FRAMES)
         count = min(last - first, _BLOCK_FRAMES - place)
-        found.update(array("I", os.pread(descriptor, 4 * count, _BLOCK_BYTES * block + 4 * place)))
+        found.frombytes(os.pread(descriptor, 4 * count, _BLOCK_BYTES * block + 4 * place))
         first += count
     return found
+
+
+def read_published(descriptor: int) -> Published | None:
+    """The last commit that the index behind this descriptor of a `-shm` file tells of; None at the moment at which its
+    writer, another process, puts the next one there."""
+    data = os.pread(descriptor, 2 * _PUBLISHED_BYTES, 0)
+    if len(data) < 2 * _PUBLISHED_BYTES or data[:_PUBLISHED_BYTES] != data[_PUBLISHED_BYTES:]:
+        return None
+    frames, size_pages, _, _, salts = _INDEX.unpack_from(data)
+    first, second = struct.unpack(">II", salts)
+    return Published((first, second), frames, size_pages)
+
+
+def read_frame(descriptor: int, published: Published, number: int, page: int, page_bytes: int) -> bytes | None:
+    """The page in a frame (from 0) of the WAL behind this descriptor; None where it is not that page's any more."""
+    at = HEADER_BYTES + number * (FRAME_HEADER_BYTES + page_bytes)
+    frame = os.pread(descriptor, FRAME_HEADER_BYTES + page_bytes, at)
+    if len(frame) < FRAME_HEADER_BYTES + page_bytes:
+        return None
+    found, _, salt1, salt2, _, _ = _FRAME.unpack_from(frame)
+    return frame[FRAME_HEADER_BYTES:] if (found, (salt1, salt2)) == (page, published.salts) else None
 
 
 def read_wal(path: Path) -> Wal:

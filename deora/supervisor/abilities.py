@@ -6,7 +6,6 @@ from __future__ import annotations
 import importlib.util
 from typing import Final
 
-from deora.config.abilities import IDLE
 from deora.config.schema import Config, upstreams
 from deora.config.sections import Section, plain
 from deora.errors import StartError
@@ -47,11 +46,6 @@ def _is_installed(package: str) -> bool:
     except ModuleNotFoundError:
         # The package around it is missing.
         return False
-
-
-def idle_settings(config: Config) -> list[str]:
-    """The settings that were changed and have no effect in this version."""
-    return changed(config, IDLE)
 
 
 def changed(config: Config, keys: tuple[str, ...]) -> list[str]:

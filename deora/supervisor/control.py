@@ -15,6 +15,7 @@ from deora.gateway.access import Scope, require
 from deora.gateway.incoming import Incoming
 from deora.observe import health, prometheus
 from deora.observe.metrics import Metrics
+from deora.supervisor.backups import Backups
 from deora.supervisor.orders import Done, Orders
 from deora.supervisor.snapshot import Gauges
 from deora.wire.answers import JSON
@@ -24,6 +25,7 @@ Reply = tuple[int, bytes, bytes]
 
 UPSTREAMS: Final = b"/admin/upstreams/"
 WORKERS: Final = b"/admin/workers/"
+BACKUP: Final = b"/admin/backup"
 _DOCUMENTS: Final = b"/v1/documents"
 # An action on an upstream -> the store's operation, and what it takes beside the upstream's name.
 _ON_UPSTREAMS: Final[dict[bytes, tuple[Any, ...]]] = {
@@ -44,7 +46,9 @@ class Control:
         is_ready: Callable[[], bool],
         orders: Orders,
         changes: Mapping[bytes, Callable[[], Coroutine[Any, Any, Done]]],
+        backups: Backups,
     ) -> None:
+        self._backups = backups
         self._gauges = gauges
         self._metrics = metrics
         self._now_s = now_s
@@ -87,6 +91,8 @@ class Control:
             return handler()
         if path.startswith(UPSTREAMS):
             return self._upstream(request, path[len(UPSTREAMS) :])
+        if path == BACKUP:
+            return self._backup(request)
         order = self._orders.get(path)
         if order is not None:
             return _ordered(request, order)
@@ -108,6 +114,12 @@ class Control:
         slot, _, action = rest.partition(b":")
         order = self._worker_orders.get(action)
         return _ordered(request, partial(order, slot.decode("latin-1"))) if order is not None else None
+
+    def _backup(self, request: Incoming) -> Reply | asyncio.Future[Reply]:
+        if request.method == b"GET":
+            require(request.scope, Scope.ADMIN)
+            return _json(200, self._backups.show())
+        return _ordered(request, partial(self._backups.order, request.content))
 
     def _health(self) -> Reply:
         return _json(*health.health(self._gauges.snapshot(self._now_s())))

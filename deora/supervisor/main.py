@@ -29,9 +29,9 @@ from deora.observe.access import AccessLog
 from deora.observe.logs import AUDIT, configure, release
 from deora.observe.metrics import Metrics
 from deora.supervisor import listeners
-from deora.supervisor.abilities import idle_settings
 from deora.supervisor.alarm import Alarm
 from deora.supervisor.arbiter import Arbiter
+from deora.supervisor.backups import Backups
 from deora.supervisor.control import Control
 from deora.supervisor.listeners import CONTROL_NAME, control_directory, listen_control, listen_tcp, listening
 from deora.supervisor.lock import InstanceLock
@@ -93,14 +93,14 @@ class Supervisor:
         self._reload = Reload(
             config, self._arbiter, lambda: read_settings(options, address), self._take_over, self._notifier
         )
+        self._backups = Backups(config, str(options.data.absolute()), self._arbiter)
+        self._gauges.backup = self._backups.state
         orders = Orders(self._arbiter, self._dispatch)
         self._alarm = Alarm(config, self._arbiter, self._gauges, time.monotonic)
-        changes = {
-            b"/admin/reload": self._reload.run,
-            b"/admin/upgrade": self.upgrade,
-            b"/admin/alerts:test": self._alarm.test,
-        }
-        self._control = Control(self._gauges, self._metrics, time.monotonic, self._arbiter.is_ready, orders, changes)
+        acts = {b"/admin/reload": self._reload.run, b"/admin/upgrade": self.upgrade}
+        acts[b"/admin/alerts:test"] = self._alarm.test
+        is_ready = self._arbiter.is_ready
+        self._control = Control(self._gauges, self._metrics, time.monotonic, is_ready, orders, acts, self._backups)
         self._upgrades = False
         sticky, next_id = config.loadbalancer.sticky, self._dispatch.next_request_id
         self._clients = Server(self._dispatch, settings.limits, settings.door, next_id, sticky=sticky)
@@ -167,6 +167,7 @@ class Supervisor:
             await self._finish(self._now_s() + FINISH_S)
             sweeping.cancel()
             watching.cancel()
+            await self._backups.stop()
             await self._arbiter.stop(deadline_s)
             if self._dispatch.records.access is not None:
                 self._dispatch.records.access.close()
@@ -227,6 +228,7 @@ class Supervisor:
         self._watch.configure(config)
         self._gauges.configure(config)
         self._alarm.configure(config)
+        self._backups.configure(config)
         await self._listen()
 
     def _keep_access_log(self) -> None:
@@ -318,6 +320,7 @@ class Supervisor:
                 self._metrics.tick(now_s - ticked_s)
                 self._gauges.tick(now_s)
                 self._alarm.tick()
+                self._backups.tick(now_s)
                 self._notifier.status(self._gauges.line(now_s))
                 self._notifier.alive(now_s)
                 ticked_s = now_s
@@ -352,9 +355,6 @@ def run(options: StartOptions) -> int:
             control = listen_control(directory)
         opened += [listener, control]
         configure("supervisor", config.logger, options.data)
-        idle = idle_settings(config)
-        if idle:
-            _log.warning("these settings have no effect in DEORA %s: %s", __version__, ", ".join(idle))
         become_subreaper()
         name_process("deora")
         try:

@@ -16,9 +16,9 @@ _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
-# Every write waits for the store, and nobody for the replayer: on a busy machine they are served in that order. Less
-# than 0 needs a right that only a service has (LimitNICE= or CAP_SYS_NICE).
-_NICENESS: Final = {"store": -5, "replayer": 5}
+# Every write waits for the store, and nobody for the replayer or a backup: on a busy machine they are served in that
+# order. Less than 0 needs a right that only a service has (LimitNICE= or CAP_SYS_NICE).
+_NICENESS: Final = {"store": -5, "replayer": 5, "backup": 15}
 
 
 def _prctl(option: int, argument: int | bytes) -> None:

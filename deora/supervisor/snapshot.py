@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from deora.config.schema import Config, upstreams
 from deora.gateway.dispatch import Dispatch
 from deora.observe.alerts import Alerts
 from deora.observe.conditions import Conditions, Thresholds
-from deora.observe.health import ProcessState, Snapshot, UpstreamState, WorkerState
+from deora.observe.health import BackupState, ProcessState, Snapshot, UpstreamState, WorkerState
 from deora.observe.metrics import Metrics
 from deora.supervisor.arbiter import Arbiter
 from deora.supervisor.children import Child
@@ -46,6 +46,7 @@ class Gauges:
         self._labels = _labels(config)
         self._conditions = Conditions(_thresholds(config))
         self._alerts = Alerts()
+        self.backup: Callable[[float], BackupState | None] = lambda _: None
 
     def configure(self, config: Config) -> None:
         """Shows the upstreams and the cache of this configuration from now on."""
@@ -123,6 +124,7 @@ class Gauges:
             answers=self._metrics.answers(),
             errors=self._metrics.failures(),
             clock_offset_s=time.time() - since_boot_s(),
+            backup=self.backup(now_s),
         )
 
     def _worker(self, child: Child, now_s: float, *, serves: bool) -> WorkerState:

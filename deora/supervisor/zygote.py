@@ -27,6 +27,7 @@ from typing import Any, Final
 
 import msgpack
 
+import deora.backup.main
 import deora.replay.main
 import deora.store.main
 import deora.worker.main
@@ -39,6 +40,7 @@ MAINS: Final[dict[str, Main]] = {
     "worker": deora.worker.main.run,
     "store": deora.store.main.run,
     "replayer": deora.replay.main.run,
+    "backup": deora.backup.main.run,
 }
 _PID_BYTES: Final = 8
 

@@ -1,4 +1,4 @@
-"""`deora config check|show`."""
+"""`deora config check|show|diff|schema`."""
 
 from __future__ import annotations
 
@@ -69,3 +69,28 @@ def test_lines() -> None:
         'd = [1, "ä"]',
         "e = null",
     ]
+
+
+def test_diff_shows_what_is_not_the_default(deora: Deora, tmp_path: Path) -> None:
+    assert "all is as by default" in deora("config", "diff").stdout
+    assert json.loads(deora("config", "diff", "--json").stdout) == {}
+    _write(tmp_path / "c", "queue.json", '{"max_entries": 7, "on_dead": "continue"}')
+    _write(tmp_path / "c", "operations.json", '{"alerts": {"webhook": "https://h.test/secret"}}')
+    url = "postgresql://u:secret@h/x"
+    _write(tmp_path / "c", "database.json", json.dumps({"primary": {"type": "postgres", "url": url}}))
+    result = deora("config", "diff", "--config", "c")
+    assert "queue.max_entries = 7  # default: 1000000" in result.stdout
+    assert "on_dead" not in result.stdout
+    assert "secret" not in result.stdout
+    changed = json.loads(deora("config", "diff", "--config", "c", "--json").stdout)
+    assert changed["database.primary.type"] == {"value": "postgres", "default": "sqlite"}
+    assert changed["database.primary.file"] == {"value": None, "default": "upstream.db"}
+    assert changed["operations.alerts.webhook"]["default"] is None
+
+
+def test_schema_of_one_file_and_of_all(deora: Deora) -> None:
+    one = json.loads(deora("config", "schema", "queue.json").stdout)
+    assert one["properties"]["max_entries"]["type"] == "integer"
+    assert json.loads(deora("config", "schema").stdout)["queue"] == one
+    result = deora("config", "schema", "nope")
+    assert (result.exit_code, "the files are servers" in result.stderr) == (2, True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from deora.observe.conditions import Condition, Conditions, Key, Thresholds
-from deora.observe.health import ProcessState, Snapshot, UpstreamState, WorkerState
+from deora.observe.health import BackupState, ProcessState, Snapshot, UpstreamState, WorkerState
 
 LIMITS = Thresholds(queue_entries=100, queue_oldest_s=60, disk_free=1000, error_rate=0.05)
 
@@ -23,6 +23,7 @@ def upstream(**changed: Any) -> UpstreamState:
     return replace(UpstreamState("primary", "sqlite", "sqlite", "up", "CLOSED", 0, 5, 1.5, 4, 4, None), **changed)
 
 
+BACKUP = BackupState("/b", 900.0, False, 60.0, "/b/x.db", 7, 0.5, 0, None, None, False)
 WELL = Snapshot(
     version="1",
     node="n",
@@ -79,6 +80,10 @@ def queue(**changed: Any) -> Snapshot:
         (replace(WELL, disk_free_bytes=999), ["disk-low"]),
         (replace(WELL, disk_free_bytes=None), []),
         (replace(WELL, refusal="there is no room on the disk"), ["writes-refused"]),
+        (replace(WELL, backup=BACKUP), []),
+        (replace(WELL, backup=replace(BACKUP, error="no disk", hint="mount it")), ["backup-failed"]),
+        (replace(WELL, backup=replace(BACKUP, is_late=True)), ["backup-late"]),
+        (replace(WELL, backup=replace(BACKUP, is_late=True, age_s=None)), ["backup-late"]),
         (replace(WELL, timestamp="1970-01-01T00:00:05Z"), ["clock-wrong"]),
         (replace(WELL, redis=False), ["redis-lost"]),
         (replace(WELL, redis=True), []),

@@ -9,6 +9,7 @@ import pytest
 
 from deora.observe.health import (
     LOW_DISK_BYTES,
+    BackupState,
     ProcessState,
     Snapshot,
     UpstreamState,
@@ -240,3 +241,14 @@ def test_a_damaged_file_degrades_until_it_is_put_away() -> None:
     status, members = health(told)
     assert (status, members["reasons"]["damage"]) == (200, "a page is wrong; lost: 3 rows")
     assert detailed(told)[0] == 503
+
+
+BACKUP = BackupState("/b", 900.0, False, 60.0, "/b/x.db", 7, 0.5, 0, None, None, False)
+
+
+def test_backups_are_shown_where_they_are_scheduled() -> None:
+    assert "backup" not in status_document(WELL)
+    shown = status_document(replace(WELL, backup=BACKUP))["backup"]
+    assert (shown["file"], shown["age_s"], shown["error"]) == ("/b/x.db", 60.0, None)
+    # Writes go on: it is no reason to take the box out.
+    assert verdict(replace(WELL, backup=replace(BACKUP, error="no disk"))) == "healthy"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from deora.observe.health import Snapshot, UpstreamState, WorkerState
+from deora.observe.health import BackupState, Snapshot, UpstreamState, WorkerState
 from deora.observe.metrics import Metrics
 from deora.observe.prometheus import render
 
@@ -158,3 +158,14 @@ def test_each_metric_is_documented() -> None:
     families = re.findall(r"^# TYPE (\S+)", render(SNAPSHOT, metrics).decode(), re.MULTILINE)
     assert len(families) > 20
     assert [name for name in families if f"`{name}`" not in page] == []
+
+
+def test_backups_where_they_are_scheduled() -> None:
+    nothing = frozenset[tuple[str, str]]()
+    backup = BackupState("/b", 900.0, False, 60.5, "/b/x.db", 7, None, 2, None, None, False)
+    found = samples(replace(SNAPSHOT, backup=backup), Metrics())
+    assert found["deora_backup_age_seconds", nothing] == 60.5
+    assert found["deora_backup_size_bytes", nothing] == 7
+    assert found["deora_backup_failures_total", nothing] == 2
+    assert not any("backup" in name for name, _ in samples(SNAPSHOT, Metrics()))
+    assert not any("duration" in name and "backup" in name for name, _ in found)

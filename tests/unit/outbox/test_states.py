@@ -21,6 +21,7 @@ def test_the_table_is_the_one_in_the_docstring() -> None:
         "done requeue pending",
         "pending found upstream done",
         "dead found upstream done",
+        "pending found refused dead",
     }
     assert {f"{state.value} {event.value} {after.value}" for (state, event), after in TRANSITIONS.items()} == drawn
 

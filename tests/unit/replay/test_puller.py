@@ -413,10 +413,10 @@ def test_after_a_restore_of_upstream_a_collection_is_listed_anew(bench: Callable
         async def send(delivery: Delivery) -> Outcome:
             return await one.upstream.apply(delivery)
 
-        async def take(key: CursorKey, box: str) -> Cursor | Failure:
-            return await one.upstream.take_over(key, box)
+        async def take(key: CursorKey, predecessor: str | None) -> Cursor | Failure:
+            return await one.upstream.take_over(key, one.key.box, predecessor)
 
-        terms = Restored("primary", one.store.calls, send, take)
+        terms = Restored("primary", one.store.calls, send, take, one.upstream.read_cursor)
         assert await terms.is_due(None)
         assert await terms.settle(one.key, None)
         assert not await terms.is_due(one.upstream.cursors[one.key])

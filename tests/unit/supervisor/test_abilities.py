@@ -9,7 +9,7 @@ import pytest
 
 from deora.config.schema import Config
 from deora.errors import StartError
-from deora.supervisor.abilities import check_abilities, idle_settings
+from deora.supervisor.abilities import check_abilities
 
 
 def config(**sections: Any) -> Config:
@@ -18,7 +18,6 @@ def config(**sections: Any) -> Config:
 
 def test_the_defaults_can_all_be_had() -> None:
     check_abilities(config())
-    assert idle_settings(config()) == []
 
 
 @pytest.mark.parametrize(
@@ -58,9 +57,3 @@ def test_sentry_needs_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StartError) as refused:
         check_abilities(wanted)
     assert "deora[sentry]" in str(refused.value.hint)
-
-
-def test_what_has_no_effect_is_named() -> None:
-    changed = config(operations={"backup": {"dir": "b"}}, queue={"max_entries": 7})
-    check_abilities(changed)
-    assert idle_settings(changed) == ["operations.backup"]

@@ -11,6 +11,7 @@ import pytest
 from deora.errors import Problem
 from deora.gateway.access import Scope
 from deora.observe import prometheus
+from deora.supervisor.backups import Backups
 from deora.supervisor.control import Control
 from deora.supervisor.orders import Orders
 from deora.wire.answers import JSON
@@ -33,6 +34,7 @@ class Bench(GaugesBench):
             lambda: self.is_ready,
             orders,
             {b"/admin/reload": self.reload},
+            Backups(self.config, "/data", self.arbiter),
         )
         self.reloads = 0
 

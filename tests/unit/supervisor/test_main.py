@@ -115,13 +115,6 @@ def test_the_command_line_wins_over_the_configuration(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("broken_zygote")
-def test_settings_without_effect_are_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    with pytest.raises(StartError, match="no zygote"):
-        run(options(tmp_path, operations={"backup": {"keep": 7}}))
-    assert "have no effect in DEORA" in caplog.text
-    assert "operations" in caplog.text
-
-
 def test_the_supervisor_imports_neither_the_command_line_nor_any_child() -> None:
     code = "import sys, deora.supervisor.main; print(*sorted(sys.modules))"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()

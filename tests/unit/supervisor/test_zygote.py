@@ -142,7 +142,7 @@ def test_a_child_becomes_what_its_first_frame_says(zygote: Spawner, tmp_path: Pa
 
 
 def test_every_role_has_a_main() -> None:
-    assert set(MAINS) == {"worker", "store", "replayer"}
+    assert set(MAINS) == {"worker", "store", "replayer", "backup"}
 
 
 def test_a_role_that_nobody_knows_is_a_fault_that_is_told_of(zygote: Spawner) -> None:
