@@ -77,7 +77,11 @@ def test_the_instance_answers_as_the_file_says_for_long(instance: Callable[..., 
     one = instance(security={"tokens": TOKENS})
     seed = str(random.randrange(2**31))
     print(f"seed {seed}")
-    schemathesis(one, tmp_path, "--phases", "examples,coverage,fuzzing,stateful", "-n", "100", "--seed", seed)
+    # Fuzzing and stateful testing are repeated until the time is over.
+    options = ("--phases", "examples,coverage,fuzzing,stateful", "-n", "100", "--max-time", "900", "--seed", seed)
+    schemathesis(one, tmp_path, *SLOW, *options)
+    only = ("--include-path", "/admin/reload", "--include-path", "/admin/upgrade")
+    schemathesis(one, tmp_path, *only, "--phases", "coverage,fuzzing", "-n", "3", "--seed", seed)
 
 
 def events(one: Instance, target: str, wanted: int) -> tuple[http.client.HTTPResponse, Sequence[str]]:
