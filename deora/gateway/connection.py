@@ -228,7 +228,8 @@ class Connection(asyncio.Protocol):
         is_head = method == b"HEAD"
         shown = b"GET" if is_head else method
         lines = door.lines(head, self.peer)
-        if method == b"OPTIONS":
+        if method == b"OPTIONS" and head.target == b"*":
+            # What a path takes is for its answers to say: a 405 names it.
             lines += b"Allow: %b\r\n" % ALLOWED_METHODS
         client = self._server.client_of(head, self.peer)
         address = door.client_of(head, self.peer) if head.forwarded_for else self.peer.shown
