@@ -173,7 +173,11 @@ def ended_by_signals() -> Iterator[None]:
     def end(*_: object) -> NoReturn:
         raise SystemExit(EXIT_TERMINATED)
 
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    # What nohup(1) has ignored stays so.
+    before = {number: handler for number, handler in handlers.items() if handler is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, end)
     try:
         yield
     finally:

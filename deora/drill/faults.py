@@ -6,6 +6,7 @@ fault behind then either.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -24,9 +25,10 @@ KILLS: Final = 3
 LOST_SHARE: Final = 0.5
 STOPPED_S: Final = 0.4
 PULSE_S: Final = 0.5
-# A disk that is full leaves a file some room inside; this much is to be written until it is used up.
+# What is written until a file may not grow any more, and by how much each may until then: more than the store keeps
+# back for what must go on, as on a disk that fills up.
 FILLER_BYTES: Final = 50_000
-MARGIN_BYTES: Final = 500 * 1024
+MARGIN_BYTES: Final = 8 * 1024 * 1024
 PROBE_PATH: Final = "/v1/documents/probes/probe"
 
 Fault = Callable[[Scratch, Upstream, float], float]
@@ -87,16 +89,24 @@ def lost_answers(scratch: Scratch, upstream: Upstream, seconds: float) -> float:
 
 
 def disk_full(scratch: Scratch, _: Upstream, seconds: float) -> float:
-    """See `promises`. The queue is held while the disk fills, for what drains makes room for what fills."""
+    """See `promises`. The queue is held while the disk is full, for what drains makes room; then it has to drain all
+    the same."""
     _is_refused(scratch, PROBE_PATH, 1)
     scratch.must("POST", "/v1/queue:pause")
     largest_bytes = max(file.stat().st_size for file in scratch.data.glob("store.db*"))
     with scratch.limited_files(largest_bytes + MARGIN_BYTES):
-        numbers = iter(range(1_000_000))
-        scratch.wait_until(lambda: _is_refused(scratch, f"{PROBE_PATH}-{next(numbers)}"), "a 507", PATIENCE_S)
-        scratch.must("POST", "/v1/queue:resume")
-        time.sleep(seconds)
+        numbers = itertools.count()
+
+        def is_full() -> bool:
+            return _is_refused(scratch, f"{PROBE_PATH}-{next(numbers)}")
+
+        scratch.wait_until(is_full, "a 507", PATIENCE_S)
+        until_s = time.monotonic() + seconds
+        while time.monotonic() < until_s:
+            is_full()  # takes what a checkpoint gives back
         scratch.wait_until(lambda: _shows(scratch), "a read while the disk is full", PATIENCE_S)
+        scratch.must("POST", "/v1/queue:resume")
+        drained(scratch)
     return scratch.wait_until(lambda: not _is_refused(scratch, PROBE_PATH, 1), "a write is taken again", PATIENCE_S)
 
 

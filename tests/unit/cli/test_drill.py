@@ -120,8 +120,21 @@ def test_the_order_is_the_tables(scenarios: Sequence[str], names: list[str]) -> 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it_by_way_of_the_cleaning_up(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as ended, ended_by_signals():
-        os.kill(os.getpid(), number)
-    assert ended.value.code == 143
-    assert signal.getsignal(number) is before
+    outer = signal.signal(number, signal.SIG_DFL)
+    try:
+        with pytest.raises(SystemExit) as ended, ended_by_signals():
+            os.kill(os.getpid(), number)
+        assert ended.value.code == 143
+        assert signal.getsignal(number) is signal.SIG_DFL
+    finally:
+        signal.signal(number, outer)
+
+
+def test_what_nohup_ignores_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with ended_by_signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -146,19 +146,23 @@ def test_answers_have_to_be_lost(scratch: Played) -> None:
         assert FAULTS["lost-answers"](scratch, upstream, 0) == 0
 
 
-def test_a_full_disk(scratch: Played) -> None:
+def test_a_full_disk(scratch: Played, monkeypatch: pytest.MonkeyPatch) -> None:
     scratch.data.mkdir()
     (scratch.data / "store.db").write_bytes(bytes(1000))
-    scratch.answers = iter([201, 201, 507, 200, 507, 200])
-    assert FAULTS["disk-full"](scratch, Embedded(scratch.data), 0) == 1
+    now_s = iter([0.0, 0.5, 2.0])
+    monkeypatch.setattr(faults, "time", SimpleNamespace(monotonic=lambda: next(now_s)))
+    scratch.answers = iter([201, 201, 507, 201, 200, 507, 200])
+    scratch.waits = iter([2, 0])
+    assert FAULTS["disk-full"](scratch, Embedded(scratch.data), 1) == 1
     assert scratch.done == [
         "PUT probe",
         "POST /v1/queue:pause",
         f"limit {1000 + faults.MARGIN_BYTES}",
         "PUT probe-0",
         "PUT probe-1",
-        "POST /v1/queue:resume",
+        "PUT probe-2",
         "GET probe",
+        "POST /v1/queue:resume",
         "free",
         "PUT probe",
         "PUT probe",

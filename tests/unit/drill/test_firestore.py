@@ -172,6 +172,15 @@ def test_what_it_does_not_know_it_says(upstream: Firestore) -> None:
     assert (code, answer[0]["error"]["status"]) == (400, "INVALID_ARGUMENT")
 
 
+def test_a_transaction_sees_its_moment(upstream: Firestore) -> None:
+    begun = call(upstream, "beginTransaction")[1]["transaction"]
+    call(upstream, "commit", writes=[a_write("t/1")])
+    names = [f"{ROOT}/t/1"]
+    [then] = call(upstream, "batchGet", documents=names, transaction=begun)[1]
+    [now] = call(upstream, "batchGet", documents=names)[1]
+    assert ("missing" in then, "found" in now) == (True, True)
+
+
 def test_old_snapshots_are_let_go_of(upstream: Firestore) -> None:
     first = call(upstream, "beginTransaction")[1]["transaction"]
     base64.b64decode(first, validate=True)
