@@ -58,7 +58,7 @@ _ERASE_LINE: Final = "\r\x1b[2K"
 def drill(
     ctx: click.Context, scenarios: tuple[str, ...], seconds: float, directory: Path | None, as_json: bool
 ) -> None:
-    """Put the promises to the test: kill, cut off, fill up, and count.
+    """Kill, cut off, fill up, and count what is lost.
 
     A scratch instance of this installation is started beside the running one, which is not touched, and gets load.
     Something goes wrong, and what its clients were told is compared with what arrived upstream. Exit code 0 only if
