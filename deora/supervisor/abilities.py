@@ -17,7 +17,7 @@ _PACKAGES: Final = {"sqlite": (), "postgres": ("asyncpg",), "firestore": ("aioht
 def check_abilities(config: Config) -> None:
     """Raises StartError for a package that the configuration needs and that is not installed."""
     for name, upstream in upstreams(config).items():
-        _check_packages(name, upstream.type, _PACKAGES[upstream.type])
+        _check_packages(name, upstream.type)
     if config.cache.redis.url is not None and not _is_installed("redis"):
         raise StartError(
             "cache.json: redis.url is set, and the package redis is not installed",
@@ -30,9 +30,14 @@ def check_abilities(config: Config) -> None:
         )
 
 
-def _check_packages(name: str, extra: str, packages: tuple[str, ...]) -> None:
-    """Raises StartError where a package of an extra is missing. Looks for them and imports none."""
-    missing = [package for package in packages if not _is_installed(package)]
+def missing_packages(extra: str) -> list[str]:
+    """What a type of upstream needs and is not installed. Looks for the packages and imports none."""
+    return [package for package in _PACKAGES[extra] if not _is_installed(package)]
+
+
+def _check_packages(name: str, extra: str) -> None:
+    """Raises StartError where a package of an extra is missing."""
+    missing = missing_packages(extra)
     if missing:
         raise StartError(
             f"database.json: {name} is of type {extra!r}, which needs {', '.join(missing)}",

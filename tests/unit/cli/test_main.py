@@ -86,7 +86,7 @@ def test_the_list_of_commands_is_not_cut(deora: Deora) -> None:
     assert "..." not in listed
     expected = (
         "init start stop restart reload upgrade status health alerts logs queue failover recover worker upstream token"
-        " backup restore doctor support-bundle config version"
+        " backup restore doctor drill support-bundle config version"
     )
     assert [line.split()[0] for line in listed.splitlines()[1:]] == expected.split()
 

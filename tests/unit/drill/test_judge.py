@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fakes.checker import Findings, Outcome, Sent, check, logs_of, outcome_of
+from deora.drill.judge import Findings, Outcome, Sent, check, logs_of, outcome_of
 
 OK, FAIL, UNKNOWN = Outcome.OK, Outcome.FAIL, Outcome.UNKNOWN
 A = Sent("a", "t/1", OK, 1)
