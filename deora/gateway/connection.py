@@ -25,10 +25,10 @@ from deora.gateway.door import CONTROL_SOCKET, peer_of
 from deora.gateway.http import (
     METHODS,
     Head,
-    check_line,
     check_request_id,
     check_target_length,
     check_version,
+    head_end,
     settle_target,
 )
 from deora.gateway.incoming import Host, Incoming
@@ -62,9 +62,9 @@ class Connection(asyncio.Protocol):
         self._ended_here = False
         self._body_here = False
         self._in_body = False
-        # What has come since the last whole head or body: the parser does not show what it skips.
-        self._came = b""
-        self._begins_head = True
+        # What has come since the last whole head or body: the parser does not show what it skips. Up to `_read` it is
+        # of requests before; where one of them came in chunks, the next begins somewhere behind that.
+        self._came, self._read, self._is_exact = b"", 0, True
         self._body_since_s = 0.0
         self.at_work: Incoming | None = None
         self.outflow: Outflow | None = None
@@ -129,8 +129,8 @@ class Connection(asyncio.Protocol):
                 if self._head_bytes > self._server.limits.head_bytes:
                     self._refuse(self._head_too_large())
         if not self.in_head or self._ended_here:
-            self._came = data if self.in_head else b""
-            self._begins_head = not self._came
+            self._came, self._read = self._came[self._read :] if self.in_head else b"", 0
+            self._is_exact = self._is_exact or not self._came
 
     def _problem_of(self, error: httptools.HttpParserCallbackError) -> Problem:
         cause = error.__context__
@@ -169,9 +169,7 @@ class Connection(asyncio.Protocol):
         if head.size_bytes > limits.head_bytes:
             raise self._head_too_large()
         method, version = self._parser.get_method(), self._parser.get_http_version()
-        # As good as all are right at first sight.
-        if version != "1.1" or not self._came.startswith(b"%b %b HTTP/1.1\r\n" % (method, head.target)):
-            check_line(self._came, method, head.target, version, is_first=self._begins_head and not self._ended_here)
+        self._read = head_end(self._came, method, head.target, version, self._read, is_exact=self._is_exact)
         if not head.target.startswith(b"/") or b"#" in head.target:
             settle_target(head, method)
         check_version(version, head.hosts, chunked=head.is_chunked)
@@ -188,6 +186,7 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._body_here = True
+        self._read += len(body)
         self._head_bytes = 0
         self._body_bytes += len(body)
         self._check_length(self._body_bytes)
@@ -196,6 +195,7 @@ class Connection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         self._ended_here = True
         self._in_body = False
+        self._is_exact = self._is_exact and not self._head.is_chunked
         request = self._request()
         if self._busy or self._unread or self._waiting:
             self._waiting.append(request)

@@ -100,15 +100,18 @@ class Head:
             self.is_chunked = True
 
 
-def check_line(came: bytes, method: bytes, target: bytes, version: str, *, is_first: bool) -> None:
-    """Refuses what the parser passes over before and within a request line (RFC 9112, 2.2 and 3): proxies differ there.
+def head_end(came: bytes, method: bytes, target: bytes, version: str, start: int, *, is_exact: bool) -> int:
+    """Where a request's head ends in the bytes that came. Refuses what the parser passes over before and within its
+    request line (RFC 9112, 2.2 and 3): proxies differ there.
 
-    `came` are the bytes that hold the line; `is_first`: they begin with this request, so before the line may stand
-    nothing but empty lines.
+    The head begins at `start`, behind nothing but empty lines, or, where that is not `is_exact`, somewhere behind it.
     """
-    start = came.find(b"%b %b HTTP/%b\r\n" % (method, target, version.encode()))
-    if start < 0 or (is_first and came[:start].replace(b"\r\n", b"")):
+    line = b"%b %b HTTP/%b\r\n" % (method, target, version.encode())
+    begin = start if came.startswith(line, start) else came.find(line, start)
+    end = came.find(b"\r\n\r\n", begin)
+    if begin < 0 or end < 0 or (is_exact and begin > start and came[start:begin].replace(b"\r\n", b"")):
         raise Problem("bad-request", "the request line must be METHOD TARGET VERSION, one space apart, and come first")
+    return end + 4
 
 
 def check_target_length(target: bytes, limit_bytes: int) -> None:

@@ -22,6 +22,7 @@ from tests.fakes.loop import run
 T = TypeVar("T")
 
 GET = b"GET /%b HTTP/1.1\r\nHost: venue\r\n\r\n"
+GOOD = GET % b"a"
 CHUNKED = b"POST /x HTTP/1.1\r\nHost: venue\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 
@@ -272,6 +273,28 @@ def test_a_client_that_does_not_take_its_answers_is_given_no_more() -> None:
         assert answered == len(front.accepted) == sent > 200
 
     serve(talk, at_once=False)
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        GOOD,
+        GOOD + GOOD,
+        GOOD + b"\r\n",
+        post(GOOD),
+        CHUNKED + b"3\r\n{ }\r\n0\r\n\r\n" + GOOD,
+    ],
+)
+@pytest.mark.parametrize("cut", [0, 1, 9, 30])
+def test_a_line_that_the_parser_mends_is_refused_behind_any_other_request(before: bytes, cut: int) -> None:
+    """However the bytes are cut, and though the right line stands among those before."""
+    sent = before + GOOD.replace(b"GET ", b"GET  ")
+
+    async def talk(_: Front, client: Client) -> bytes:
+        await client.send(sent[: len(sent) - cut])
+        return await client.ask(sent[len(sent) - cut :])
+
+    assert statuses(serve(talk))[-1] == 400
 
 
 def test_a_fault_behind_answered_requests_is_answered_in_its_turn() -> None:

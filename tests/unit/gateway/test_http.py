@@ -11,10 +11,10 @@ from deora.gateway.http import (
     METHODS,
     Head,
     add_field,
-    check_line,
     check_request_id,
     check_target_length,
     check_version,
+    head_end,
     settle_target,
 )
 
@@ -198,20 +198,25 @@ def test_who_takes_gzip(value: bytes, takes: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("came", "is_first", "is_fine"),
+    ("came", "start", "is_exact", "end"),
     [
-        (b"GET /a HTTP/1.1\r\nHost", True, True),
-        (b"\r\n\r\nGET /a HTTP/1.1\r\n", True, True),
-        (b"\rGET /a HTTP/1.1\r\n", True, False),
-        (b"\nGET /a HTTP/1.1\r\n", True, False),
-        (b"helloGET /a HTTP/1.1\r\n", False, True),
-        (b"GET  /a HTTP/1.1\r\n", True, False),
-        (b"GET /a  HTTP/1.1\r\n", False, False),
+        (b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nbody", 0, True, 28),
+        (b"\r\n\r\nGET /a HTTP/1.1\r\n\r\n", 0, True, 23),
+        (b"\rGET /a HTTP/1.1\r\n\r\n", 0, True, None),
+        (b"\nGET /a HTTP/1.1\r\n\r\n", 0, True, None),
+        (b"helloGET /a HTTP/1.1\r\n\r\n", 5, True, 24),
+        (b"helloGET /a HTTP/1.1\r\n\r\n", 4, True, None),
+        (b"helloGET /a HTTP/1.1\r\n\r\n", 2, False, 24),
+        (b"GET  /a HTTP/1.1\r\n\r\n", 0, True, None),
+        (b"GET /a  HTTP/1.1\r\n\r\n", 0, False, None),
+        # What an earlier request said is not this one's line.
+        (b"GET /a HTTP/1.1\r\n\r\nGET  /a HTTP/1.1\r\n\r\n", 19, True, None),
+        (b"GET /a HTTP/1.1\r\n\r\nGET  /a HTTP/1.1\r\n\r\n", 19, False, None),
     ],
 )
-def test_a_request_line_as_it_came(came: bytes, is_first: bool, is_fine: bool) -> None:
-    if is_fine:
-        check_line(came, b"GET", b"/a", "1.1", is_first=is_first)
-    else:
+def test_a_request_line_as_it_came(came: bytes, start: int, is_exact: bool, end: int | None) -> None:
+    if end is None:
         with pytest.raises(Problem, match="METHOD TARGET VERSION"):
-            check_line(came, b"GET", b"/a", "1.1", is_first=is_first)
+            head_end(came, b"GET", b"/a", "1.1", start, is_exact=is_exact)
+    else:
+        assert head_end(came, b"GET", b"/a", "1.1", start, is_exact=is_exact) == end
